@@ -1,0 +1,699 @@
+//! Announcing, choosing, granting, polling: how actors take turns.
+
+use std::future::Future;
+use std::mem::ManuallyDrop;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use crate::machine::{Announced, Code, CodeSlot, Leave, MAX_NESTING};
+use crate::tree::WinnerTree;
+use crate::{
+    Access, ActorId, Choice, ContextId, CpuId, Kind, Machine, Object, Request, Role, Stop,
+    ThreadId, Timed, Want,
+};
+
+impl<'w> Machine<'w> {
+    /// Tells that the current actor wants `request` next. `true`: it may act at once, because
+    /// the chooser would pick it again.
+    #[inline]
+    pub(crate) fn announce(&self, request: &Request) -> bool {
+        let engine = &self.engine;
+        let actor = engine.current.get();
+        let slot = self.slot(actor);
+        let base = engine.times[slot].get().max(engine.clock.get());
+        let line = match actor.on_cpu() {
+            Some(cpu) => self.line_cost(request.object, cpu),
+            None => 0,
+        };
+        let cost = u64::from(request.cost) + line;
+        if engine.time_decides.get() {
+            let key = match request.not_before {
+                Some(time) => Timed::key_at(time.max(base), slot),
+                None => engine.timed.key(base, cost, slot),
+            };
+            if key < engine.timed.horizon()
+                && self.satisfied(actor, request.want)
+                && !engine.stopping.get()
+            {
+                self.commit(actor, slot, Timed::time(key));
+                return true;
+            }
+            self.suspend(actor, slot, request, key);
+            return false;
+        }
+        self.announce_to_chooser(actor, slot, request, base, cost)
+    }
+
+    #[inline(never)]
+    fn suspend(&self, actor: ActorId, slot: usize, request: &Request, key: u64) {
+        let engine = &self.engine;
+        self.note(slot, request, Timed::time(key));
+        if self.satisfied(actor, request.want) {
+            engine.timed.set(slot, key);
+        } else {
+            self.park(slot, request.want);
+        }
+    }
+
+    fn park(&self, slot: usize, want: Want) {
+        self.engine.timed.set(slot, WinnerTree::NONE);
+        if let Want::Lock(lock) = want {
+            self.locks.borrow_mut().add_spinner(lock, slot);
+            self.check_spin_deadlock(lock);
+        }
+    }
+
+    fn note(&self, slot: usize, request: &Request, ready: u64) {
+        self.engine.announced[slot].set(Some(Announced {
+            request: *request,
+            context: self.engine.context.get(),
+            ready,
+        }));
+        self.mark(slot, true);
+    }
+
+    fn announce_to_chooser(
+        &self,
+        actor: ActorId,
+        slot: usize,
+        request: &Request,
+        base: u64,
+        cost: u64,
+    ) -> bool {
+        let engine = &self.engine;
+        if engine.keeps_time.get() {
+            let key = match request.not_before {
+                Some(time) => Timed::key_at(time.max(base), slot),
+                None => engine.timed.key(base, cost, slot),
+            };
+            self.suspend(actor, slot, request, key);
+        } else {
+            self.note(slot, request, base + cost);
+        }
+        if engine.stopping.get() {
+            return false;
+        }
+        match self.choose() {
+            Some(chosen) if chosen == actor => {
+                self.grant(actor);
+                true
+            }
+            chosen => {
+                engine.chosen.set(chosen);
+                false
+            }
+        }
+    }
+
+    /// Whether what the request wants holds: asked at the fast path, at the announcement and at
+    /// the choice.
+    #[inline]
+    fn satisfied(&self, actor: ActorId, want: Want) -> bool {
+        match want {
+            Want::Touch => true,
+            Want::Lock(lock) => self.locks.borrow().is_free(lock),
+            Want::Zero(counter) => self.counters.borrow()[counter as usize] == 0,
+            Want::Wake => match actor.role() {
+                Role::Cpu(cpu) => self.cpus[cpu.0 as usize].woken.get(),
+                _ => false,
+            },
+        }
+    }
+
+    /// Whether an actor can be chosen.
+    fn enabled(&self, actor: ActorId) -> bool {
+        let announced = || {
+            self.engine.announced[self.slot(actor)]
+                .get()
+                .is_some_and(|it| self.satisfied(actor, it.request.want))
+        };
+        match actor.role() {
+            Role::Cpu(cpu) => self.cpus[cpu.0 as usize].handler_depth.get() == 0 && announced(),
+            Role::Irq(cpu) => self.deliverable(cpu) || announced(),
+            Role::Device(_) => announced(),
+        }
+    }
+
+    fn deliverable(&self, cpu: CpuId) -> bool {
+        let cpu = &self.cpus[cpu.0 as usize];
+        cpu.irqs_enabled.get()
+            && (cpu.handler_depth.get() as usize) < MAX_NESTING
+            && cpu.interrupts.borrow().deliverable(None).is_some()
+    }
+
+    /// A step is taken: time moves, the step counts.
+    #[inline]
+    fn commit(&self, actor: ActorId, slot: usize, time: u64) {
+        let engine = &self.engine;
+        let clock = engine.clock.get().max(time);
+        engine.clock.set(clock);
+        engine.times[slot].set(clock);
+        let steps = engine.steps.get() + 1;
+        engine.steps.set(steps);
+        engine.last.set(Some(actor));
+        if steps >= engine.limit.get() || steps >= engine.pause_at.get() {
+            self.bound_reached(steps);
+        }
+    }
+
+    #[cold]
+    fn bound_reached(&self, steps: u64) {
+        if steps >= self.engine.limit.get() {
+            self.stop(Stop::StepsExhausted);
+        } else {
+            self.stop(Stop::Reached);
+        }
+    }
+
+    /// Asks the chooser; `None` when nothing is enabled, or it refused.
+    fn choose(&self) -> Option<ActorId> {
+        let engine = &self.engine;
+        let mut candidates = engine.candidates.borrow_mut();
+        candidates.clear();
+        self.for_each_marked(|slot| {
+            let actor = self.actor_of_slot(slot);
+            let keyed =
+                !engine.keeps_time.get() || engine.timed.key_of(slot) != WinnerTree::NONE;
+            if keyed && self.enabled(actor) {
+                candidates.push((actor, self.request_of(actor)));
+            }
+        });
+        if candidates.is_empty() {
+            return None;
+        }
+        let choice = Choice {
+            step: engine.steps.get() + 1,
+            last: engine.last.get(),
+            enabled: &candidates,
+        };
+        let chosen = engine
+            .chooser
+            .borrow_mut()
+            .as_mut()
+            .expect("somebody chooses when time does not")
+            .choose(&choice);
+        match chosen {
+            Ok(actor) if candidates.iter().any(|(one, _)| *one == actor) => Some(actor),
+            Ok(actor) => {
+                self.stop(Stop::Diverged(format!("{actor} was chosen and cannot go on")));
+                None
+            }
+            Err(why) => {
+                self.stop(Stop::Diverged(why));
+                None
+            }
+        }
+    }
+
+    fn request_of(&self, actor: ActorId) -> Request {
+        match (actor.role(), self.engine.announced[self.slot(actor)].get()) {
+            (Role::Irq(cpu), None) => delivery(cpu),
+            (_, announced) => announced.map_or(delivery(CpuId(0)), |it| it.request),
+        }
+    }
+
+    /// The chosen actor may act.
+    fn grant(&self, actor: ActorId) {
+        let engine = &self.engine;
+        let slot = self.slot(actor);
+        let announced = engine.announced[slot].take();
+        self.mark(slot, false);
+        let time = if engine.keeps_time.get() {
+            let time = Timed::time(engine.timed.key_of(slot));
+            engine.timed.grant(slot);
+            time
+        } else {
+            let cost = announced.map_or(0, |it| u64::from(it.request.cost));
+            engine.clock.get() + cost
+        };
+        engine.current.set(actor);
+        self.commit(actor, slot, time);
+    }
+
+    /// Runs until nothing is enabled, a bound is reached, or the chooser gives up. Called again
+    /// after [`Stop::Reached`], it goes on.
+    pub fn run(&'w self) -> Stop {
+        let engine = &self.engine;
+        engine.stopping.set(false);
+        *engine.stop.borrow_mut() = None;
+        if engine.steps.get() == 0 && engine.last.get().is_none() {
+            self.start();
+        }
+        loop {
+            if engine.stopping.get() {
+                break;
+            }
+            let next = if engine.time_decides.get() {
+                engine.timed.first().map(|slot| self.actor_of_slot(slot))
+            } else {
+                engine.chosen.take().or_else(|| self.choose())
+            };
+            let Some(actor) = next else { break };
+            self.take_turn(actor);
+        }
+        self.conclude()
+    }
+
+    /// Every scheduler announces its first step.
+    fn start(&'w self) {
+        for cpu in 0..self.cpus.len() {
+            let id = CpuId(cpu as u16);
+            self.cpus[cpu]
+                .scheduler
+                .set(Some(ManuallyDrop::new(self.guest().schedule(id))));
+        }
+        // Nobody is chosen before everybody has announced.
+        self.engine.stopping.set(true);
+        for cpu in 0..self.cpus.len() {
+            let id = CpuId(cpu as u16);
+            self.engine.current.set(ActorId::cpu(id));
+            self.poll_cpu(id);
+        }
+        self.engine.stopping.set(false);
+    }
+
+    fn take_turn(&'w self, actor: ActorId) {
+        let engine = &self.engine;
+        match actor.role() {
+            Role::Cpu(cpu) => {
+                self.grant(actor);
+                engine.granted.set(true);
+                self.poll_cpu(cpu);
+            }
+            Role::Irq(cpu) => self.turn_of_irq(cpu),
+            Role::Device(slot) => {
+                self.grant(actor);
+                engine.granted.set(true);
+                engine.context.set(ContextId::Device(slot as u16));
+                if poll(&self.transfers[slot]).is_ready() {
+                    self.transfers[slot].take().map(ManuallyDrop::into_inner);
+                    self.withdraw(self.slot(actor));
+                }
+            }
+        }
+        debug_assert!(
+            !engine.granted.get() || engine.stopping.get(),
+            "{actor} was granted a step and took none"
+        );
+    }
+
+    /// An actor has nothing more to do.
+    fn withdraw(&self, slot: usize) {
+        self.engine.announced[slot].set(None);
+        self.mark(slot, false);
+        if self.engine.keeps_time.get() {
+            self.engine.timed.set(slot, WinnerTree::NONE);
+        }
+    }
+
+    fn poll_cpu(&'w self, id: CpuId) {
+        let cpu = &self.cpus[id.0 as usize];
+        loop {
+            if let Some(thread) = cpu.running.get() {
+                self.engine.context.set(ContextId::Thread(thread));
+                if self.poll_thread(thread).is_ready() {
+                    cpu.leave.set(Some(Leave::End));
+                }
+                if cpu.leave.get().is_none() {
+                    return;
+                }
+                cpu.running.set(None);
+            }
+            self.engine.context.set(ContextId::Idle(id));
+            assert!(poll(&cpu.scheduler).is_pending(), "a scheduler never ends");
+            if cpu.running.get().is_none() {
+                return;
+            }
+        }
+    }
+
+    fn poll_thread(&'w self, thread: ThreadId) -> Poll<()> {
+        loop {
+            let slot = |next: bool| -> Option<ManuallyDrop<Code<'w>>> {
+                let threads = self.threads.borrow();
+                let it = &threads[thread.0 as usize];
+                if next { it.next_code.take() } else { it.code.take() }
+            };
+            let mut code = slot(false).expect("a running thread has code");
+            let ended = code.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            let replacement = slot(true);
+            let replaced = replacement.is_some();
+            if replaced || ended.is_ready() {
+                self.dying.set(replaced);
+                drop(ManuallyDrop::into_inner(code));
+                self.dying.set(false);
+            } else {
+                self.threads.borrow()[thread.0 as usize].code.set(Some(code));
+                return Poll::Pending;
+            }
+            let threads = self.threads.borrow();
+            let it = &threads[thread.0 as usize];
+            if replaced {
+                it.context.spans.set(Default::default());
+                it.code.set(replacement);
+                continue;
+            }
+            it.alive.set(false);
+            return Poll::Ready(());
+        }
+    }
+
+    fn turn_of_irq(&'w self, id: CpuId) {
+        let cpu = &self.cpus[id.0 as usize];
+        let actor = ActorId::irq(id);
+        self.grant(actor);
+        let now = self.engine.keeps_time.get().then(|| self.now());
+        let vector = (cpu.irqs_enabled.get()
+            && (cpu.handler_depth.get() as usize) < MAX_NESTING)
+            .then(|| cpu.interrupts.borrow().deliverable(now))
+            .flatten();
+        match vector {
+            Some(vector) => self.deliver(id, vector),
+            None => self.engine.granted.set(true),
+        }
+        self.poll_handler(id);
+    }
+
+    /// The CPU takes an interrupt: a step of its own, and the handler is on top.
+    fn deliver(&'w self, id: CpuId, vector: devices::Vector) {
+        let cpu = &self.cpus[id.0 as usize];
+        let actor = ActorId::irq(id);
+        let depth = cpu.handler_depth.get();
+        cpu.interrupts.borrow_mut().accept(vector);
+        cpu.handler_depth.set(depth + 1);
+        cpu.irqs_enabled.set(false);
+        self.engine.context.set(ContextId::Handler(id, depth));
+        cpu.handlers
+            .borrow_mut()
+            .push((vector, ManuallyDrop::new(self.guest().interrupt(id, vector))));
+        if self.engine.keeps_time.get() {
+            self.engine.timed.set(self.slot(ActorId::cpu(id)), WinnerTree::NONE);
+        }
+        self.taken(
+            Object::new(Kind::Irq, u64::from(id.0)),
+            Access::Update,
+            u64::from(vector.0),
+            u64::from(self.costs.irq_entry),
+            std::panic::Location::caller(),
+        );
+        debug_assert_eq!(self.actor(), actor);
+    }
+
+    fn poll_handler(&'w self, id: CpuId) {
+        let cpu = &self.cpus[id.0 as usize];
+        let depth = cpu.handler_depth.get();
+        assert!(depth > 0, "an interrupt actor was granted a step it has no use for");
+        self.engine.context.set(ContextId::Handler(id, depth - 1));
+        let (vector, mut code) = cpu.handlers.borrow_mut().pop().expect("a handler runs");
+        let ended = code.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if ended.is_pending() {
+            cpu.handlers.borrow_mut().push((vector, code));
+            return;
+        }
+        drop(ManuallyDrop::into_inner(code));
+        cpu.interrupts.borrow_mut().eoi();
+        cpu.handler_depth.set(depth - 1);
+        cpu.irqs_enabled.set(true);
+        self.withdraw(self.slot(ActorId::irq(id)));
+        if depth > 1 {
+            // The handler below announces its step again.
+            return self.poll_handler(id);
+        }
+        let slot = self.slot(ActorId::cpu(id));
+        let done = self.engine.times[self.slot(ActorId::irq(id))].get().max(self.now())
+            + u64::from(self.costs.irq_exit);
+        self.engine.times[slot].set(self.engine.times[slot].get().max(done));
+        self.rekey_irq(id);
+        self.after_handlers(id, slot);
+    }
+
+    /// The CPU goes on, or switches tasks if a handler asked for it and user mode was interrupted.
+    fn after_handlers(&'w self, id: CpuId, slot: usize) {
+        let cpu = &self.cpus[id.0 as usize];
+        let user = self.engine.announced[slot]
+            .get()
+            .is_some_and(|it| it.request.user);
+        if cpu.need_resched.get() && cpu.running.get().is_some() && user {
+            self.withdraw(slot);
+            self.engine.current.set(ActorId::cpu(id));
+            cpu.running.set(None);
+            cpu.leave.set(Some(Leave::Preempt));
+            self.poll_cpu(id);
+        } else {
+            self.rekey_cpu(id);
+        }
+    }
+
+    /// The CPU's announced step can be chosen again, if it can.
+    pub(crate) fn rekey_cpu(&self, id: CpuId) {
+        if !self.engine.keeps_time.get() {
+            return;
+        }
+        let actor = ActorId::cpu(id);
+        let slot = self.slot(actor);
+        let Some(announced) = self.engine.announced[slot].get() else {
+            return;
+        };
+        if self.enabled(actor) {
+            let floor = self.engine.times[slot].get().max(self.now());
+            let ready = announced.ready.max(floor);
+            self.engine.timed.set(slot, Timed::key_at(ready, slot));
+        } else {
+            self.park(slot, announced.request.want);
+        }
+    }
+
+    /// When the CPU's next interrupt is taken, if none is being served.
+    pub(crate) fn rekey_irq(&self, id: CpuId) {
+        let cpu = &self.cpus[id.0 as usize];
+        let slot = self.slot(ActorId::irq(id));
+        if cpu.handler_depth.get() > 0 {
+            return;
+        }
+        let arrival = cpu.interrupts.borrow().next_arrival();
+        self.mark(slot, arrival.is_some());
+        if self.engine.keeps_time.get() {
+            let key = match arrival {
+                Some(time) if cpu.irqs_enabled.get() => Timed::key_at(time.max(self.now()), slot),
+                _ => WinnerTree::NONE,
+            };
+            self.engine.timed.set(slot, key);
+        }
+    }
+
+    /// Announces the first sector of a transfer on the device's behalf.
+    pub(crate) fn start_device(&self, slot: usize, request: &Request) {
+        let actor = ActorId::device(slot);
+        let place = self.slot(actor);
+        let ready = request.not_before.unwrap_or(0).max(self.now());
+        self.engine.announced[place].set(Some(Announced {
+            request: *request,
+            context: ContextId::Device(slot as u16),
+            ready,
+        }));
+        self.mark(place, true);
+        if self.engine.keeps_time.get() {
+            self.engine.timed.set(place, Timed::key_at(ready, place));
+        }
+    }
+
+    /// Those who wait for `want` go on: everybody, or for a lock the one who sees it free first.
+    pub(crate) fn wake_spinners(&self, want: Want) {
+        if !self.engine.keeps_time.get() {
+            return;
+        }
+        if let Want::Lock(lock) = want {
+            return self.wake_one_spinner(lock);
+        }
+        for slot in 0..2 * self.cpus.len() {
+            if let Some(it) = self.engine.announced[slot].get()
+                && it.request.want == want
+                && self.engine.timed.key_of(slot) == WinnerTree::NONE
+            {
+                let actor = self.actor_of_slot(slot);
+                if self.enabled(actor) {
+                    self.ready_after_transfer(actor, slot, it.request.object);
+                }
+            }
+        }
+    }
+
+    fn wake_one_spinner(&self, lock: crate::LockId) {
+        let mut locks = self.locks.borrow_mut();
+        let Some(slot) = locks.pick_spinner(lock, &self.engine.spinner_rng, |slot| {
+            let waits = self.engine.announced[slot]
+                .get()
+                .is_some_and(|it| it.request.want == Want::Lock(lock));
+            let runs = match self.actor_of_slot(slot).role() {
+                Role::Cpu(cpu) => self.cpus[cpu.0 as usize].handler_depth.get() == 0,
+                _ => true,
+            };
+            waits && runs && self.engine.timed.key_of(slot) == WinnerTree::NONE
+        }) else {
+            return;
+        };
+        drop(locks);
+        let object = Object::new(Kind::Lock, u64::from(lock.0));
+        self.ready_after_transfer(self.actor_of_slot(slot), slot, object);
+    }
+
+    fn ready_after_transfer(&self, actor: ActorId, slot: usize, object: Object) {
+        let from = self.now();
+        let cost = match actor.on_cpu() {
+            Some(cpu) => self.line_cost(object, cpu),
+            None => 0,
+        };
+        let key = self.engine.timed.key(from, cost + u64::from(self.costs.l1), slot);
+        self.engine.timed.set(slot, key);
+    }
+
+    #[inline]
+    fn mark(&self, slot: usize, present: bool) {
+        let word = &self.engine.marked[slot / 64];
+        let bit = 1 << (slot % 64);
+        word.set(if present {
+            word.get() | bit
+        } else {
+            word.get() & !bit
+        });
+    }
+
+    fn for_each_marked(&self, mut f: impl FnMut(usize)) {
+        for (at, word) in self.engine.marked.iter().enumerate() {
+            let mut bits = word.get();
+            while bits != 0 {
+                f(at * 64 + bits.trailing_zeros() as usize);
+                bits &= bits - 1;
+            }
+        }
+    }
+
+    /// Why the run is over, and the chooser's last word.
+    fn conclude(&self) -> Stop {
+        if let Some(stop) = self.engine.stop.borrow_mut().take() {
+            return stop;
+        }
+        if let Some(chooser) = self.engine.chooser.borrow_mut().as_mut()
+            && let Err(why) = chooser.ended(self.steps())
+        {
+            return Stop::Diverged(why);
+        }
+        let waiting = self.waiting();
+        if waiting.is_empty() {
+            Stop::Finished
+        } else {
+            Stop::Deadlock(waiting)
+        }
+    }
+
+    /// Drops all code; the machine can be looked at, reset or left.
+    pub fn tear_down(&self) {
+        self.dying.set(true);
+        let drop_code = |slot: &CodeSlot<'w>| drop(slot.take().map(ManuallyDrop::into_inner));
+        for cpu in &self.cpus {
+            drop_code(&cpu.scheduler);
+            let handlers = std::mem::take(&mut *cpu.handlers.borrow_mut());
+            for (_, code) in handlers {
+                drop(ManuallyDrop::into_inner(code));
+            }
+        }
+        self.transfers.iter().for_each(drop_code);
+        let threads = std::mem::take(&mut *self.threads.borrow_mut());
+        for thread in &threads {
+            drop_code(&thread.code);
+            drop_code(&thread.next_code);
+        }
+        *self.threads.borrow_mut() = threads;
+        self.dying.set(false);
+    }
+
+    /// A CPU's scheduler runs a thread until it leaves; tells why it left.
+    pub fn run_thread(&'w self, thread: ThreadId) -> RunThread<'w> {
+        RunThread {
+            machine: self,
+            thread,
+            started: false,
+        }
+    }
+
+    /// The current thread leaves its CPU; goes on when a scheduler runs it again.
+    pub fn leave(&'w self, why: Leave) -> Leaving<'w> {
+        Leaving {
+            machine: self,
+            why,
+            left: false,
+        }
+    }
+
+    /// The CPU halts until an interrupt handler wakes it.
+    pub fn halt(&'w self) -> impl Future<Output = ()> + use<'w> {
+        let object = Object::new(Kind::RunQueue, u64::from(self.cpu().0));
+        let request = Request::touch(object, Access::Read, self.costs.l1).when(Want::Wake);
+        self.step(request, |acting| {
+            self.cpus[acting.cpu().0 as usize].woken.set(false);
+        })
+    }
+}
+
+fn delivery(cpu: CpuId) -> Request {
+    Request::touch(
+        Object::new(Kind::Irq, u64::from(cpu.0)),
+        Access::Update,
+        0,
+    )
+}
+
+fn poll(slot: &CodeSlot<'_>) -> Poll<()> {
+    let mut code = slot.take().expect("an actor that is polled has code");
+    let result = code.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    slot.set(Some(code));
+    result
+}
+
+/// See [`Machine::run_thread`].
+#[must_use = "the thread runs only while this is awaited"]
+pub struct RunThread<'w> {
+    machine: &'w Machine<'w>,
+    thread: ThreadId,
+    started: bool,
+}
+
+impl Future for RunThread<'_> {
+    type Output = Leave;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Leave> {
+        let cpu = &self.machine.cpus[self.machine.cpu().0 as usize];
+        if !self.started {
+            assert!(self.machine.alive(self.thread), "a dead thread was scheduled");
+            cpu.running.set(Some(self.thread));
+            self.started = true;
+            return Poll::Pending;
+        }
+        match cpu.leave.take() {
+            Some(why) => Poll::Ready(why),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// See [`Machine::leave`].
+#[must_use = "the thread stays until this is awaited"]
+pub struct Leaving<'w> {
+    machine: &'w Machine<'w>,
+    why: Leave,
+    left: bool,
+}
+
+impl Future for Leaving<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        if self.left {
+            return Poll::Ready(());
+        }
+        self.left = true;
+        let cpu = &self.machine.cpus[self.machine.cpu().0 as usize];
+        cpu.leave.set(Some(self.why));
+        Poll::Pending
+    }
+}

@@ -1,0 +1,38 @@
+//! The machine of Shootdown: a seeded event queue, CPUs with interrupt contexts, locks, a cost
+//! model, traces, choosers and replay.
+//!
+//! Everything that runs beside something else is an *actor*; its code is an ordinary `async fn`
+//! and its only suspension points are *steps*. Between two `.await`s nothing else happens; at an
+//! `.await`, anything may.
+//!
+//! What this crate does not model: pages, tasks and files (the guest kernel's), caches beyond the
+//! last writer of a line, store buffers, instruction fetch.
+
+#![allow(clippy::type_complexity)]
+
+pub mod choose;
+pub mod cost;
+mod dma;
+mod executor;
+mod id;
+mod lock;
+mod machine;
+mod object;
+pub mod replay_file;
+mod report;
+mod reset;
+pub mod rng;
+mod step;
+mod trace;
+mod tree;
+
+pub use choose::{CHOOSERS, Choice, Chooser, ChooserKind, Timed};
+pub use cost::{CostError, Costs};
+pub use executor::{Leaving, RunThread};
+pub use id::{ActorId, ContextId, CpuId, LockId, Role, ThreadId};
+pub use lock::{LockClass, Mode, SpinGuard, lock_object};
+pub use machine::{Code, Guest, Leave, Machine, Size, Span};
+pub use object::{Access, Kind, Object, Word};
+pub use report::{Stop, Violation, Waiting};
+pub use step::{Acting, Request, Step, Want};
+pub use trace::{Digest, Record, SpanStack, Window};

@@ -1,0 +1,87 @@
+//! Preparing a machine for another run: a reset to a remembered state, not a rebuild.
+
+use crate::machine::ContextState;
+use crate::trace::Digest;
+use crate::{Chooser, Machine, rng};
+
+impl Machine<'_> {
+    /// The present state of memory, TLBs and disk is the one that [`Machine::reset`] returns to.
+    pub fn remember(&self) {
+        self.memory.borrow_mut().remember();
+        self.disk.borrow_mut().remember();
+        for cpu in &self.cpus {
+            cpu.tlb.borrow_mut().remember();
+            cpu.walk_cache.borrow_mut().remember();
+        }
+        self.locks.borrow_mut().remember();
+    }
+
+    /// Back to the remembered state, for a run with this seed and chooser. The guest puts back
+    /// what is its own: threads, locks, root tables.
+    pub fn reset(&self, seed: u64) {
+        self.tear_down();
+        self.memory.borrow_mut().reset();
+        self.disk.borrow_mut().reset();
+        self.dma.borrow_mut().clear();
+        for cpu in &self.cpus {
+            cpu.tlb.borrow_mut().reset();
+            cpu.walk_cache.borrow_mut().reset();
+            cpu.handler_depth.set(0);
+            cpu.running.set(None);
+            cpu.leave.set(None);
+            cpu.irqs_enabled.set(true);
+            cpu.need_resched.set(false);
+            cpu.woken.set(false);
+            cpu.interrupts.replace(Default::default());
+            clear(&cpu.idle_context);
+            cpu.handler_contexts.iter().for_each(clear);
+        }
+        self.transfer_contexts.iter().for_each(clear);
+        self.threads.borrow_mut().clear();
+        self.free_threads.borrow_mut().clear();
+        self.locks.borrow_mut().reset();
+        self.counters.borrow_mut().fill(0);
+        self.violations.borrow_mut().clear();
+        self.warnings.borrow_mut().clear();
+        self.reset_engine(seed);
+    }
+
+    fn reset_engine(&self, seed: u64) {
+        let engine = &self.engine;
+        engine.chosen.set(None);
+        engine.last.set(None);
+        engine.granted.set(false);
+        engine.clock.set(0);
+        engine.steps.set(0);
+        engine.digest.set(Digest::new());
+        engine.records.borrow_mut().clear();
+        engine.times.iter().for_each(|time| time.set(0));
+        engine.announced.iter().for_each(|it| it.set(None));
+        engine.marked.iter().for_each(|it| it.set(0));
+        engine.lines.iter().for_each(|it| it.set((0, 0)));
+        if engine.keeps_time.get() {
+            engine.timed.reset(seed);
+        }
+        engine.spinner_rng.replace(rng::stream(seed, rng::Purpose::Spinner));
+        engine.disk_rng.replace(rng::stream(seed, rng::Purpose::Disk));
+        if let Some(chooser) = engine.chooser.borrow_mut().as_mut() {
+            chooser.reseed(seed);
+        }
+    }
+
+    /// Who chooses: simulated time (`None`), or a chooser. Before a reset.
+    pub fn set_chooser(&self, chooser: Option<Box<dyn Chooser>>) {
+        let engine = &self.engine;
+        let keeps_time = chooser.as_ref().is_none_or(|it| it.keeps_time());
+        engine.time_decides.set(chooser.is_none());
+        engine.keeps_time.set(keeps_time);
+        engine.watching.set(chooser.as_ref().is_some_and(|it| it.watches()));
+        *engine.chooser.borrow_mut() = chooser;
+    }
+}
+
+fn clear(state: &ContextState) {
+    state.spans.set(Default::default());
+    state.held.borrow_mut().clear();
+    state.waits_for.set(None);
+}

@@ -1,0 +1,263 @@
+//! Page faults: anonymous memory, and copy-on-write.
+
+use emu::SpinGuard;
+use mmu::{PhysAddr, Pte, PteFlags, VirtAddr};
+
+use crate::flush::{FlushRange, flush_tlb_page};
+use crate::lock::{down_read, lock_page, trylock_page, unlock_page, up_read};
+use crate::mm::{MmId, VmFlags, pte_alloc, read_pte, set_pte_at, update_pte, user_pte};
+use crate::page::{
+    Holder, PageFlags, alloc_page, copy_page, get_page, page_add_new_anon_rmap, page_mapcount,
+    page_remove_rmap, pass_reference, put_page,
+};
+use crate::patch::{BusyPageLock, Hook, Hooks, call_hooks};
+use crate::{Cx, Errno};
+
+/// What handling a fault came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// Done, or somebody else did it; look again.
+    Minor,
+    /// Copy-on-write was broken (`VM_FAULT_WRITE`): the page may be written although its entry
+    /// might not say so.
+    Write,
+}
+
+/// A fault of user mode at `va`.
+pub async fn do_page_fault(cx: Cx<'_>, va: VirtAddr, write: bool) -> Result<(), Errno> {
+    let _span = cx.machine.span("do_page_fault");
+    cx.count("faults", 1);
+    cx.machine.spend(u64::from(cx.machine.costs().fault));
+    let mm = cx.current_mm();
+    let sem = cx.mm(mm).mmap_sem;
+    down_read(cx, sem).await;
+    let result = handle_mm_fault(cx, mm, va, write).await;
+    up_read(cx, sem).await;
+    result.map(|_| ())
+}
+
+/// Makes `va` accessible. The caller shares `mmap_sem`.
+///
+/// Called with nothing else held; may sleep, and sleeps without the page-table lock.
+pub async fn handle_mm_fault(
+    cx: Cx<'_>,
+    mm: MmId,
+    va: VirtAddr,
+    write: bool,
+) -> Result<Fault, Errno> {
+    let allowed = cx.mms.borrow()[mm]
+        .find_vma(va)
+        .is_some_and(|vma| !write || vma.flags.contains(VmFlags::WRITE));
+    if !allowed {
+        return Err(Errno::EFAULT);
+    }
+    let ptl = cx.machine.spin_lock(cx.mm(mm).ptl).await;
+    let Some(at) = pte_alloc(cx, mm, va).await else {
+        ptl.unlock().await;
+        return Err(Errno::ENOMEM);
+    };
+    let pte = read_pte(cx, at).await;
+    let fault = FaultAt { mm, va, at };
+    if pte.is_none() {
+        return do_anonymous_page(cx, fault, write, ptl).await;
+    }
+    if pte.present() && write && !pte.writable() {
+        return do_wp_page(cx, fault, pte, ptl).await;
+    }
+    if pte.present() {
+        // Another thread was faster: only the marks are missing.
+        let marks = if write { PteFlags::A | PteFlags::D } else { PteFlags::A };
+        update_pte(cx, mm, va, at, move |pte| pte.with(marks)).await;
+    }
+    ptl.unlock().await;
+    Ok(Fault::Minor)
+}
+
+/// Where a fault is.
+#[derive(Clone, Copy)]
+struct FaultAt {
+    mm: MmId,
+    va: VirtAddr,
+    at: PhysAddr,
+}
+
+/// First touch of anonymous memory: the zero page for a load, a page of its own for a store.
+async fn do_anonymous_page<'w>(
+    cx: Cx<'w>,
+    fault: FaultAt,
+    write: bool,
+    ptl: SpinGuard<'w>,
+) -> Result<Fault, Errno> {
+    let _span = cx.machine.span("do_anonymous_page");
+    let FaultAt { mm, va, at } = fault;
+    if !write {
+        set_pte_at(cx, mm, va, at, user_pte(cx.zero_page, false, false)).await;
+        ptl.unlock().await;
+        return Ok(Fault::Minor);
+    }
+    ptl.unlock().await;
+    let Some(new) = alloc_zeroed_page(cx).await else {
+        return Err(Errno::ENOMEM);
+    };
+    page_add_new_anon_rmap(cx, new, mm, va.page().get()).await;
+    let ptl = cx.machine.spin_lock(cx.mm(mm).ptl).await;
+    if !read_pte(cx, at).await.is_none() {
+        ptl.unlock().await;
+        discard_new_page(cx, new).await;
+        return Ok(Fault::Minor);
+    }
+    pass_reference(cx, new, Holder::Hand, Holder::Mapping);
+    set_pte_at(cx, mm, va, at, user_pte(new, true, true)).await;
+    ptl.unlock().await;
+    cx.count("anonymous pages", 1);
+    Ok(Fault::Minor)
+}
+
+/// A frame of zeros that nobody else can see yet.
+async fn alloc_zeroed_page(cx: Cx<'_>) -> Option<mmu::Pfn> {
+    let new = alloc_page(cx).await?;
+    cx.machine.prepare_memory().clear(new);
+    cx.machine.spend(u64::from(cx.machine.costs().copy_page / 2));
+    Some(new)
+}
+
+async fn discard_new_page(cx: Cx<'_>, new: mmu::Pfn) {
+    page_remove_rmap(cx, new).await;
+    put_page(cx, new, Holder::Hand).await;
+}
+
+/// A store to a page that is mapped without the permission: use it in place, or copy it.
+///
+/// Called with the page-table lock held; releases it. Flow: an anonymous page that nobody else
+/// maps is reused; that is decided under the page lock, and what happens when the page lock is
+/// busy is a patch's question. Otherwise the page-table lock is dropped, the page is copied, the
+/// lock is taken again, and the copy is installed if the entry is still the same.
+async fn do_wp_page<'w>(
+    cx: Cx<'w>,
+    fault: FaultAt,
+    pte: Pte,
+    ptl: SpinGuard<'w>,
+) -> Result<Fault, Errno> {
+    let _span = cx.machine.span("do_wp_page");
+    let FaultAt { mm, va, at } = fault;
+    let old = pte.pfn();
+    let anonymous = cx.pages.borrow().get(old).is_some_and(|page| page.flags.contains(PageFlags::ANON));
+    let mut ptl = ptl;
+    if anonymous {
+        let (locked, guard) = lock_for_reuse(cx, fault, pte, ptl).await;
+        ptl = guard;
+        let reuse = match locked {
+            Locked::Changed => {
+                ptl.unlock().await;
+                return Ok(Fault::Minor);
+            }
+            Locked::Busy => false,
+            Locked::Yes => {
+                let reuse = can_share_swap_page(cx, old).await;
+                unlock_page(cx, old).await;
+                reuse
+            }
+        };
+        if reuse {
+            update_pte(cx, mm, va, at, |pte| {
+                pte.with(PteFlags::W | PteFlags::D | PteFlags::A)
+            })
+            .await;
+            ptl.unlock().await;
+            cx.count("pages reused", 1);
+            return Ok(Fault::Write);
+        }
+    }
+    get_page(cx, old, Holder::Hand).await;
+    ptl.unlock().await;
+    call_hooks(cx, Hooks::COW, Hook::CowBegin { mm, va, page: old }).await;
+    let result = wp_page_copy(cx, fault, pte, old).await;
+    call_hooks(cx, Hooks::COW, Hook::CowEnd { mm, va, page: old }).await;
+    put_page(cx, old, Holder::Hand).await;
+    result
+}
+
+enum Locked {
+    Yes,
+    Busy,
+    Changed,
+}
+
+/// The page lock, under which reuse is decided. When it is busy, v2.6.18 takes the page for
+/// shared; later kernels wait, and look at the entry again.
+async fn lock_for_reuse<'w>(
+    cx: Cx<'w>,
+    fault: FaultAt,
+    pte: Pte,
+    ptl: SpinGuard<'w>,
+) -> (Locked, SpinGuard<'w>) {
+    let page = pte.pfn();
+    if trylock_page(cx, page).await {
+        return (Locked::Yes, ptl);
+    }
+    match cx.ask(|patch| patch.busy_page_lock()).unwrap_or(BusyPageLock::Copy) {
+        BusyPageLock::Copy => (Locked::Busy, ptl),
+        BusyPageLock::Wait => {
+            get_page(cx, page, Holder::Hand).await;
+            ptl.unlock().await;
+            lock_page(cx, page).await;
+            let ptl = cx.machine.spin_lock(cx.mm(fault.mm).ptl).await;
+            let same = pte_same(read_pte(cx, fault.at).await, pte);
+            if !same {
+                unlock_page(cx, page).await;
+            }
+            put_page(cx, page, Holder::Hand).await;
+            (if same { Locked::Yes } else { Locked::Changed }, ptl)
+        }
+    }
+}
+
+/// Whether the caller's is the only mapping (`can_share_swap_page`; swap is not modelled yet, so
+/// swap references do not add to it).
+async fn can_share_swap_page(cx: Cx<'_>, page: mmu::Pfn) -> bool {
+    page_mapcount(cx, page).await == 1
+}
+
+/// Whether two values of an entry are the same but for the marks that hardware sets.
+pub fn pte_same(one: Pte, other: Pte) -> bool {
+    let marks = PteFlags::A | PteFlags::D;
+    one.without(marks) == other.without(marks)
+}
+
+/// Copies the page and maps the copy, unless the entry changed meanwhile. The caller holds a
+/// reference to `old` and no spinlock.
+async fn wp_page_copy(
+    cx: Cx<'_>,
+    fault: FaultAt,
+    pte: Pte,
+    old: mmu::Pfn,
+) -> Result<Fault, Errno> {
+    let FaultAt { mm, va, at } = fault;
+    let zero = old == cx.zero_page;
+    let new = if zero {
+        alloc_zeroed_page(cx).await
+    } else {
+        alloc_page(cx).await
+    };
+    let Some(new) = new else {
+        return Err(Errno::ENOMEM);
+    };
+    if !zero {
+        copy_page(cx, new, old).await;
+    }
+    page_add_new_anon_rmap(cx, new, mm, va.page().get()).await;
+    let ptl = cx.machine.spin_lock(cx.mm(mm).ptl).await;
+    if !pte_same(read_pte(cx, at).await, pte) {
+        ptl.unlock().await;
+        discard_new_page(cx, new).await;
+        return Ok(Fault::Minor);
+    }
+    page_remove_rmap(cx, old).await;
+    pass_reference(cx, new, Holder::Hand, Holder::Mapping);
+    set_pte_at(cx, mm, va, at, user_pte(new, true, true)).await;
+    flush_tlb_page(cx, mm, FlushRange::page(va)).await;
+    put_page(cx, old, Holder::Mapping).await;
+    ptl.unlock().await;
+    cx.count("copy-on-write breaks", 1);
+    Ok(Fault::Write)
+}

@@ -1,0 +1,166 @@
+//! Patches, one a file, listed in [`ALL`]; base kernels ([`KERNELS`]), each a list of patches on
+//! v2.6.18; and the rows of the verdict matrix that stand for whole configurations ([`ROWS`]).
+
+mod fast_gup;
+mod pg_gup;
+mod pg_gup_fast;
+mod pg_gup_recheck;
+mod pg_gup_write;
+mod wait_for_page_lock;
+
+use crate::patch::Patch;
+
+/// The patches there are.
+pub const ALL: &[&dyn Patch] = &[
+    &wait_for_page_lock::WaitForPageLock,
+    &fast_gup::FastGup,
+    &pg_gup_write::PgGupWrite,
+    &pg_gup::PgGup,
+    &pg_gup_fast::PgGupFast,
+    &pg_gup_recheck::PgGupRecheck,
+];
+
+/// A base kernel.
+pub struct BaseKernel {
+    /// Its name.
+    pub name: &'static str,
+    /// One line on it.
+    pub about: &'static str,
+    /// What it is on top of v2.6.18.
+    pub patches: &'static [&'static str],
+    /// Its flush policy.
+    pub flush: &'static str,
+}
+
+/// The base kernels.
+pub const KERNELS: &[BaseKernel] = &[
+    BaseKernel {
+        name: "v2.6.18",
+        about: "pins under mmap_sem and the page-table lock only; a busy page lock means copy",
+        patches: &[],
+        flush: "linux-2.6.18",
+    },
+    BaseKernel {
+        name: "v2.6.29",
+        about: "v2.6.18 with the lockless pin, and a write fault that waits for the page lock",
+        patches: &["wait-for-page-lock", "fast-gup"],
+        flush: "linux-2.6.18",
+    },
+];
+
+/// A configuration with an id of the verdict matrix.
+#[derive(Clone, Copy)]
+pub struct Row {
+    /// The id.
+    pub id: &'static str,
+    /// The kernel, unless the user names one.
+    pub kernel: Option<&'static str>,
+    /// Patches, in order of application.
+    pub patches: &'static [&'static str],
+    /// Parameters of the reproducer.
+    pub set: &'static [(&'static str, u64)],
+    /// One line on it.
+    pub about: &'static str,
+}
+
+/// The rows that can be given in place of a patch.
+pub const ROWS: &[Row] = &[
+    Row {
+        id: "A01",
+        kernel: Some("v2.6.18"),
+        patches: &[],
+        set: &[],
+        about: "the baseline: fork shares pinned pages",
+    },
+    Row {
+        id: "A04",
+        kernel: Some("v2.6.18"),
+        patches: &[],
+        set: &[("align", 0)],
+        about: "page-aligned buffers",
+    },
+    Row {
+        id: "A40",
+        kernel: Some("v2.6.18"),
+        patches: &["pg-gup-write"],
+        set: &[],
+        about: "sticky pin mark, only while the lookup asks for write access",
+    },
+    Row {
+        id: "A41",
+        kernel: Some("v2.6.18"),
+        patches: &["pg-gup"],
+        set: &[],
+        about: "sticky pin mark, set by every pin",
+    },
+    Row {
+        id: "A44",
+        kernel: Some("v2.6.18"),
+        patches: &[],
+        set: &[],
+        about: "the baseline: a busy page lock means copy",
+    },
+    Row {
+        id: "A45",
+        kernel: Some("v2.6.18"),
+        patches: &["wait-for-page-lock"],
+        set: &[],
+        about: "wait for the page lock, then decide",
+    },
+    Row {
+        id: "A52",
+        kernel: Some("v2.6.29"),
+        patches: &["pg-gup"],
+        set: &[],
+        about: "the mark of A41 on a kernel whose lockless pin does not set it",
+    },
+    Row {
+        id: "B01",
+        kernel: Some("v2.6.29"),
+        patches: &["pg-gup", "pg-gup-fast"],
+        set: &[],
+        about: "the lockless pin marks too, without a second look",
+    },
+    Row {
+        id: "B02",
+        kernel: Some("v2.6.29"),
+        patches: &["pg-gup", "pg-gup-fast", "pg-gup-recheck"],
+        set: &[],
+        about: "the lockless pin marks, and reads the entry again",
+    },
+    Row {
+        id: "B10",
+        kernel: None,
+        patches: &[],
+        set: &[("dontfork", 1)],
+        about: "the buffer is left out at fork: madvise(MADV_DONTFORK)",
+    },
+];
+
+/// Finds a patch by its name.
+pub fn patch(name: &str) -> Option<&'static dyn Patch> {
+    ALL.iter().copied().find(|patch| patch.name() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_in_a_list_is_a_patch_and_follows_what_it_builds_on() {
+        let lists = ROWS.iter().map(|row| {
+            let base = row.kernel.and_then(|name| KERNELS.iter().find(|it| it.name == name));
+            (base.map_or(&[][..], |it| it.patches), row.patches)
+        });
+        let kernels = KERNELS.iter().map(|kernel| (kernel.patches, &[][..]));
+        for (base, patches) in lists.chain(kernels) {
+            let all: Vec<_> = base.iter().chain(patches).collect();
+            for (at, name) in all.iter().enumerate() {
+                let patch = patch(name).unwrap_or_else(|| panic!("{name} is no patch"));
+                for needed in patch.builds_on() {
+                    assert!(all[..at].contains(&needed), "{name} needs {needed} before it");
+                }
+            }
+        }
+    }
+}

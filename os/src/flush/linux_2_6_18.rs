@@ -1,0 +1,127 @@
+//! `linux-2.6.18`: eight vectors, a slot each (slot = CPU mod 8). The initiator takes the slot's
+//! lock, publishes what to flush and for whom, sends the interrupt and spins until the mask is
+//! empty. A range of more than one page is a full flush.
+
+use devices::Vector;
+use emu::{Access, Code, CpuId, Kind, Object, Request, Want};
+
+use super::{CALL_SLOTS, FlushPolicy, FlushRange, flush_local, slot_object};
+use crate::context::{leave_mm, mm_object};
+use crate::cpuset::CpuSet;
+use crate::irq::INVALIDATE_VECTOR;
+use crate::mm::MmId;
+use crate::Cx;
+
+pub struct Linux2618;
+
+impl FlushPolicy for Linux2618 {
+    fn name(&self) -> &'static str {
+        "linux-2.6.18"
+    }
+
+    fn about(&self) -> &'static str {
+        "an interrupt to every CPU in mm_cpumask, eight slots, full flush for more than a page"
+    }
+
+    fn flush<'w>(&self, cx: Cx<'w>, mm: MmId, range: FlushRange) -> Code<'w> {
+        Box::pin(flush(cx, mm, range))
+    }
+
+    fn interrupt<'w>(&self, cx: Cx<'w>, _: CpuId, vector: Vector) -> Code<'w> {
+        Box::pin(smp_invalidate_interrupt(cx, vector))
+    }
+}
+
+async fn flush(cx: Cx<'_>, mm: MmId, range: FlushRange) {
+    let here = &cx.percpu[cx.machine.cpu().0 as usize];
+    let me = cx.machine.cpu();
+    let request = Request::touch(mm_object(cx, mm), Access::Read, cx.machine.costs().l1);
+    let mut others = CpuSet::EMPTY;
+    cx.machine
+        .step(request, |_| {
+            others = cx.mms.borrow()[mm].cpumask;
+            others.remove(me);
+            u64::from(others.len())
+        })
+        .await;
+    if here.active_mm.get() == Some(mm) {
+        flush_local(cx, range).await;
+    }
+    if !others.is_empty() {
+        flush_tlb_others(cx, others, mm, range).await;
+    }
+}
+
+/// Asks `cpus` and waits for all of them.
+async fn flush_tlb_others(cx: Cx<'_>, cpus: CpuSet, mm: MmId, range: FlushRange) {
+    let _span = cx.machine.span("flush_tlb_others");
+    let costs = cx.machine.costs();
+    let index = usize::from(cx.machine.cpu().0) % CALL_SLOTS;
+    let (lock, pending) = {
+        let slots = cx.call_slots.borrow();
+        (slots[index].lock, slots[index].pending)
+    };
+    cx.machine.spend(u64::from(costs.call_overhead));
+    let guard = cx.machine.spin_lock(lock).await;
+    let publish = Request::touch(slot_object(index), Access::Write, costs.l1);
+    cx.machine
+        .step(publish, |acting| {
+            let slot = &mut cx.call_slots.borrow_mut()[index];
+            slot.what = Some((mm, range));
+            slot.mask = cpus;
+            acting.add_counter(pending, i64::from(cpus.len()));
+        })
+        .await;
+    let send = costs.ipi_send + costs.ipi_next_target * (cpus.len() - 1);
+    let first = cpus.iter().next().map_or(0, |cpu| u64::from(cpu.0));
+    let object = Object::new(Kind::Irq, first);
+    cx.machine
+        .step(Request::touch(object, Access::Write, send), |acting| {
+            for cpu in cpus.iter() {
+                acting.send(cpu, Vector(INVALIDATE_VECTOR.0 + index as u8));
+            }
+            u64::from(cpus.len())
+        })
+        .await;
+    cx.count("flush interrupts", u64::from(cpus.len()));
+    let all_done = Request::touch(slot_object(index), Access::Read, costs.l1);
+    cx.machine
+        .step(all_done.when(Want::Zero(pending)), |_| ())
+        .await;
+    guard.unlock().await;
+}
+
+/// The receiving side: flush if this CPU runs that address space, leave it if lazily, and
+/// acknowledge.
+async fn smp_invalidate_interrupt(cx: Cx<'_>, vector: Vector) {
+    let _span = cx.machine.span("smp_invalidate_interrupt");
+    let index = usize::from(vector.0 - INVALIDATE_VECTOR.0);
+    let cpu = cx.machine.cpu();
+    let costs = cx.machine.costs();
+    let mut what = None;
+    let look = Request::touch(slot_object(index), Access::Read, costs.l1);
+    cx.machine
+        .step(look, |_| {
+            let slot = &cx.call_slots.borrow()[index];
+            what = slot.what.filter(|_| slot.mask.contains(cpu));
+        })
+        .await;
+    let Some((mm, range)) = what else { return };
+    let here = &cx.percpu[cpu.0 as usize];
+    if here.active_mm.get() == Some(mm) {
+        if here.lazy.get() {
+            leave_mm(cx, cpu).await;
+        } else {
+            flush_local(cx, range).await;
+        }
+    }
+    let acknowledge = Request::touch(slot_object(index), Access::Update, costs.l1);
+    cx.machine
+        .step(acknowledge, |acting| {
+            let slot = &mut cx.call_slots.borrow_mut()[index];
+            slot.mask.remove(cpu);
+            let pending = slot.pending;
+            acting.add_counter(pending, -1);
+        })
+        .await;
+}

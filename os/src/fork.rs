@@ -1,0 +1,235 @@
+//! fork: a new process whose memory is the parent's, copied on write.
+
+use emu::{Code, CpuId};
+use mmu::{PhysAddr, Pte, PteFlags, VirtAddr};
+
+use crate::cpuset::CpuSet;
+use crate::extension::Extensions;
+use crate::flush::{FlushRange, flush_tlb_mm};
+use crate::lock::{MMAP_SEM, PTL, down_write, up_write};
+use crate::mm::{
+    MMAP_BASE, Mm, MmId, VmFlags, Vma, find_entry, ptep_set_wrprotect, pte_alloc, read_pte,
+    set_pte_at, update_pte, user_pte,
+};
+use crate::page::{
+    Holder, PageFlags, alloc_page, copy_page, get_page, page_add_new_anon_rmap, page_count,
+    page_dup_rmap, page_mapcount, page_remove_rmap, page_step, pass_reference, put_page,
+};
+use crate::patch::{ForkAnon, Hook, Hooks, call_hooks};
+use crate::task::{Pid, Process};
+use crate::{Cx, Errno, exit, sched};
+
+/// Makes a child of the current process that runs `program`.
+pub async fn do_fork<'w>(cx: Cx<'w>, program: Code<'w>) -> Result<Pid, Errno> {
+    let _span = cx.machine.span("do_fork");
+    cx.machine.spend(u64::from(cx.machine.costs().fork_fixed));
+    let parent_mm = cx.current_mm();
+    let child_mm = mm_init(cx).await?;
+    if let Err(error) = dup_mmap(cx, parent_mm, child_mm).await {
+        exit::mmput(cx, child_mm).await;
+        return Err(error);
+    }
+    let parent = cx.tasks.borrow()[cx.current()].process;
+    let pid = cx.pid_of(child_mm);
+    let (name, files) = {
+        let processes = cx.processes.borrow();
+        (format!("{} child", processes[parent].name), processes[parent].files.clone())
+    };
+    let child = cx.processes.borrow_mut().insert(Process {
+        pid,
+        name: name.clone(),
+        parent: Some(parent),
+        tasks: Vec::new(),
+        files,
+        exit: None,
+        zombie: false,
+        waiters: Vec::new(),
+        main: false,
+    });
+    let here = cx.machine.cpu();
+    let thread = cx.new_task(&format!("{name} {pid}"), child, child_mm, here, program);
+    let target: CpuId = cx.select_task_rq(here);
+    sched::enqueue(cx, thread, target).await;
+    cx.count("forks", 1);
+    Ok(pid)
+}
+
+/// A new, empty address space.
+async fn mm_init(cx: Cx<'_>) -> Result<MmId, Errno> {
+    let root = alloc_page(cx).await.ok_or(Errno::ENOMEM)?;
+    Ok(cx.new_mm(root))
+}
+
+impl crate::Kernel<'_> {
+    /// An address space under the empty table `root`.
+    pub(crate) fn new_mm(&self, root: mmu::Pfn) -> MmId {
+        self.make_table(root);
+        let pid = self.next_pid.replace(self.next_pid.get() + 1);
+        self.mms.borrow_mut().insert(Mm {
+            root,
+            mmap_sem: self.machine.new_lock(&MMAP_SEM),
+            ptl: self.machine.new_lock(&PTL),
+            pid,
+            vmas: Default::default(),
+            mmap_base: MMAP_BASE,
+            users: 1,
+            cpumask: CpuSet::EMPTY,
+            ext: Extensions::default(),
+        })
+    }
+}
+
+/// Copies the mappings and their entries. The parent's `mmap_sem` is held throughout, and one
+/// flush before it is released takes away what its threads still have cached.
+async fn dup_mmap(cx: Cx<'_>, parent: MmId, child: MmId) -> Result<(), Errno> {
+    let _span = cx.machine.span("dup_mmap");
+    let sem = cx.mm(parent).mmap_sem;
+    call_hooks(cx, Hooks::FORK, Hook::ForkBegin { mm: parent }).await;
+    down_write(cx, sem).await;
+    cx.oracles.fork_begin(cx, parent);
+    let vmas: Vec<Vma> = {
+        let mut mms = cx.mms.borrow_mut();
+        let (base, ext) = (mms[parent].mmap_base, mms[parent].ext.clone());
+        let copied: Vec<Vma> = mms[parent]
+            .vmas
+            .values()
+            .filter(|vma| !vma.flags.contains(VmFlags::DONTCOPY))
+            .cloned()
+            .collect();
+        let to = &mut mms[child];
+        to.mmap_base = base;
+        to.ext = ext;
+        to.vmas = copied.iter().map(|vma| (vma.start.get(), vma.clone())).collect();
+        copied
+    };
+    let mut result = Ok(());
+    for vma in &vmas {
+        result = copy_page_range(cx, parent, child, vma).await;
+        if result.is_err() {
+            break;
+        }
+    }
+    flush_tlb_mm(cx, parent, FlushRange::All).await;
+    cx.oracles.fork_end(cx, parent, child);
+    up_write(cx, sem).await;
+    call_hooks(cx, Hooks::FORK, Hook::ForkEnd { mm: parent, child }).await;
+    result
+}
+
+/// Copies the entries of one mapping, a page table's worth at a time.
+async fn copy_page_range(cx: Cx<'_>, parent: MmId, child: MmId, vma: &Vma) -> Result<(), Errno> {
+    let mut va = vma.start;
+    while va < vma.end {
+        let table_end = VirtAddr::new((va.get() | (mmu::LARGE_PAGE_SIZE as u64 - 1)) + 1);
+        let end = table_end.min(vma.end);
+        if let Some(source) = find_entry(cx, parent, va).await {
+            copy_pte_range(cx, parent, child, va..end, source).await?;
+        }
+        va = end;
+    }
+    Ok(())
+}
+
+/// Copies entries that lie in one table, with both page-table locks held: the child's outside,
+/// the parent's nested.
+async fn copy_pte_range(
+    cx: Cx<'_>,
+    parent: MmId,
+    child: MmId,
+    range: std::ops::Range<VirtAddr>,
+    source: PhysAddr,
+) -> Result<(), Errno> {
+    let dst_ptl = cx.machine.spin_lock(cx.mm(child).ptl).await;
+    let Some(target) = pte_alloc(cx, child, range.start).await else {
+        dst_ptl.unlock().await;
+        return Err(Errno::ENOMEM);
+    };
+    let src_ptl = cx.machine.spin_lock(cx.mm(parent).ptl).await;
+    let mut result = Ok(());
+    let pages = (range.end - range.start) / mmu::PAGE_SIZE as u64;
+    for page in 0..pages {
+        let entry = Entry {
+            parent,
+            child,
+            va: range.start + page * mmu::PAGE_SIZE as u64,
+            source: source + page * 8,
+            target: target + page * 8,
+        };
+        result = copy_one_pte(cx, entry).await;
+        if result.is_err() {
+            break;
+        }
+    }
+    src_ptl.unlock().await;
+    dst_ptl.unlock().await;
+    result
+}
+
+/// An entry that fork copies.
+#[derive(Clone, Copy)]
+struct Entry {
+    parent: MmId,
+    child: MmId,
+    va: VirtAddr,
+    source: PhysAddr,
+    target: PhysAddr,
+}
+
+/// Shares one page: read-only on both sides, one more reference, one more mapping. Whether a page
+/// that may be pinned is shared at all is a patch's question. Both page-table locks are held.
+async fn copy_one_pte(cx: Cx<'_>, entry: Entry) -> Result<(), Errno> {
+    let _span = cx.machine.span("copy_one_pte");
+    let pte = read_pte(cx, entry.source).await;
+    if !pte.present() {
+        return Ok(());
+    }
+    cx.machine.spend(u64::from(cx.machine.costs().fork_entry));
+    let page = pte.pfn();
+    if page == cx.zero_page {
+        set_pte_at(cx, entry.child, entry.va, entry.target, pte).await;
+        return Ok(());
+    }
+    let was_writable = pte.writable();
+    if was_writable {
+        ptep_set_wrprotect(cx, entry.parent, entry.va, entry.source).await;
+    }
+    get_page(cx, page, Holder::Mapping).await;
+    page_dup_rmap(cx, page).await;
+    let policy = cx.ask(|patch| patch.fork_anon_page()).unwrap_or(ForkAnon::Share);
+    if was_writable && policy == ForkAnon::CopyIfPinned && page_looks_pinned(cx, page).await {
+        return copy_pinned_page(cx, entry, page).await;
+    }
+    let shared = Pte::from_raw(pte.raw()).without(PteFlags::W);
+    set_pte_at(cx, entry.child, entry.va, entry.target, shared).await;
+    Ok(())
+}
+
+/// Whether somebody who is no mapping holds a reference, among pages that a pin ever marked: two
+/// separate looks, the mark first.
+async fn page_looks_pinned(cx: Cx<'_>, page: mmu::Pfn) -> bool {
+    let marked = page_step(cx, page, emu::Access::Read, |page| {
+        page.flags.contains(PageFlags::GUP)
+    })
+    .await;
+    marked && page_count(cx, page).await != page_mapcount(cx, page).await
+}
+
+/// The child gets a copy at once; the parent's entry becomes writable again, and with it the page
+/// stays the pinner's.
+async fn copy_pinned_page(cx: Cx<'_>, entry: Entry, page: mmu::Pfn) -> Result<(), Errno> {
+    let _span = cx.machine.span("fork_pre_cow");
+    let Some(new) = alloc_page(cx).await else {
+        page_remove_rmap(cx, page).await;
+        put_page(cx, page, Holder::Mapping).await;
+        return Err(Errno::ENOMEM);
+    };
+    copy_page(cx, new, page).await;
+    page_add_new_anon_rmap(cx, new, entry.child, entry.va.page().get()).await;
+    pass_reference(cx, new, Holder::Hand, Holder::Mapping);
+    set_pte_at(cx, entry.child, entry.va, entry.target, user_pte(new, true, true)).await;
+    update_pte(cx, entry.parent, entry.va, entry.source, |pte| pte.with(PteFlags::W)).await;
+    page_remove_rmap(cx, page).await;
+    put_page(cx, page, Holder::Mapping).await;
+    cx.count("pages copied at fork", 1);
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! Pins: references to pages through user addresses, the slow way under locks and the fast way
+//! without.
+
+use emu::Access;
+use mmu::{Pfn, Pte, VirtAddr};
+
+use crate::fault::{Fault, handle_mm_fault};
+use crate::lock::{down_read, up_read};
+use crate::mm::{MmId, find_entry, read_pte};
+use crate::page::{Holder, PageFlags, get_page, page_step, put_page};
+use crate::patch::{FastPin, PinMark};
+use crate::{Cx, Errno};
+
+/// Pins `count` pages from `start`, the slow way (`get_user_pages`): under `mmap_sem`, which the
+/// caller shares. `write`: the pinner will write them.
+///
+/// For each page: if the entry grants the access, take a reference under the page-table lock; else
+/// fault and look again. Once a fault reports that it broke copy-on-write, the lookup stops asking
+/// for write access.
+pub async fn get_user_pages(
+    cx: Cx<'_>,
+    mm: MmId,
+    start: VirtAddr,
+    count: usize,
+    write: bool,
+    pages: &mut Vec<Pfn>,
+) -> Result<(), Errno> {
+    let _span = cx.machine.span("get_user_pages");
+    for page in 0..count as u64 {
+        let va = start + page * mmu::PAGE_SIZE as u64;
+        let mut want_write = write;
+        loop {
+            if let Some(pfn) = follow_page(cx, mm, va, want_write).await {
+                pages.push(pfn);
+                break;
+            }
+            let fault = handle_mm_fault(cx, mm, va, want_write).await?;
+            if fault == Fault::Write {
+                want_write = false;
+            }
+        }
+    }
+    cx.count("slow pins", count as u64);
+    Ok(())
+}
+
+/// Looks a page up and takes a reference, if its entry grants the access.
+async fn follow_page(cx: Cx<'_>, mm: MmId, va: VirtAddr, want_write: bool) -> Option<Pfn> {
+    let _span = cx.machine.span("follow_page");
+    let ptl = cx.machine.spin_lock(cx.mm(mm).ptl).await;
+    let found = match find_entry(cx, mm, va).await {
+        Some(at) => grants(read_pte(cx, at).await, want_write),
+        None => None,
+    };
+    if let Some(pfn) = found {
+        get_page(cx, pfn, Holder::Pin).await;
+        let mark = match cx.ask(|patch| patch.pin_mark()).unwrap_or(PinMark::None) {
+            PinMark::None => false,
+            PinMark::WhileWriteWanted => want_write,
+            PinMark::Always => true,
+        };
+        if mark {
+            mark_pinned(cx, pfn).await;
+        }
+    }
+    ptl.unlock().await;
+    found
+}
+
+fn grants(pte: Pte, write: bool) -> Option<Pfn> {
+    (pte.present() && pte.user() && (!write || pte.writable())).then(|| pte.pfn())
+}
+
+/// Sets the sticky mark, if it is not there yet.
+async fn mark_pinned(cx: Cx<'_>, pfn: Pfn) {
+    page_step(cx, pfn, Access::Update, |page| page.flags |= PageFlags::GUP).await;
+}
+
+/// Pins the fast way if the kernel has one, and the rest the slow way (`get_user_pages_fast`).
+/// Nothing is held; on an error what was pinned is released.
+pub async fn pin_pages(
+    cx: Cx<'_>,
+    mm: MmId,
+    start: VirtAddr,
+    count: usize,
+    write: bool,
+) -> Result<Vec<Pfn>, Errno> {
+    let mut pages = Vec::with_capacity(count);
+    let how = cx.ask(|patch| patch.fast_pin()).unwrap_or(FastPin::Absent);
+    if how != FastPin::Absent {
+        gup_fast(cx, mm, start, count, write, how, &mut pages).await;
+    }
+    let done = pages.len();
+    if done == count {
+        return Ok(pages);
+    }
+    let sem = cx.mm(mm).mmap_sem;
+    down_read(cx, sem).await;
+    let rest = start + (done * mmu::PAGE_SIZE) as u64;
+    let result = get_user_pages(cx, mm, rest, count - done, write, &mut pages).await;
+    up_read(cx, sem).await;
+    if let Err(error) = result {
+        for pfn in pages {
+            put_page(cx, pfn, Holder::Pin).await;
+        }
+        return Err(error);
+    }
+    Ok(pages)
+}
+
+/// The lockless part: interrupts off, so that no flush that revokes these entries can complete.
+async fn gup_fast(
+    cx: Cx<'_>,
+    mm: MmId,
+    start: VirtAddr,
+    count: usize,
+    write: bool,
+    how: FastPin,
+    pages: &mut Vec<Pfn>,
+) {
+    let _span = cx.machine.span("get_user_pages_fast");
+    cx.machine.set_irqs(false);
+    for page in 0..count as u64 {
+        let va = start + page * mmu::PAGE_SIZE as u64;
+        match gup_pte(cx, mm, va, write, how).await {
+            Some(pfn) => pages.push(pfn),
+            None => break,
+        }
+    }
+    cx.machine.set_irqs(true);
+    cx.count("fast pins", pages.len() as u64);
+}
+
+/// One page of the lockless pin.
+async fn gup_pte(cx: Cx<'_>, mm: MmId, va: VirtAddr, write: bool, how: FastPin) -> Option<Pfn> {
+    let at = find_entry(cx, mm, va).await?;
+    let pfn = grants(read_pte(cx, at).await, write)?;
+    get_page(cx, pfn, Holder::Pin).await;
+    if how == FastPin::Plain {
+        return Some(pfn);
+    }
+    mark_pinned(cx, pfn).await;
+    if how == FastPin::MarkAndRecheck && grants(read_pte(cx, at).await, write) != Some(pfn) {
+        put_page(cx, pfn, Holder::Pin).await;
+        cx.count("fast pins undone", 1);
+        return None;
+    }
+    Some(pfn)
+}

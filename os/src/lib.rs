@@ -1,0 +1,47 @@
+//! The toy OS of Shootdown: tasks, address spaces, faults, fork, pins, direct I/O, with Linux's
+//! names for Linux's functions, on an [`emu::Machine`].
+//!
+//! What this crate does not model: swap and reclaim, page migration, huge pages, file mappings,
+//! the page cache, signals other than those that end a process.
+
+pub mod context;
+mod cpuset;
+pub mod direct_io;
+mod dump;
+mod errno;
+pub mod exit;
+mod extension;
+pub mod fault;
+pub mod file;
+pub mod fixes;
+pub mod flush;
+pub mod fork;
+mod futex;
+pub mod gup;
+mod irq;
+mod kernel;
+pub mod lock;
+pub mod mm;
+pub mod oracle;
+pub mod page;
+pub mod patch;
+pub mod sched;
+mod setup;
+mod task;
+mod uaccess;
+mod user;
+
+pub use cpuset::CpuSet;
+pub use dump::Dump;
+pub use errno::Errno;
+pub use extension::{Extension, Extensions};
+pub use kernel::{Config, Kernel, MmHandle};
+pub use mm::{Mm, MmId, Vma, VmFlags};
+pub use page::{Holder, Page, PageFlags};
+pub use patch::Patch;
+pub use setup::Setup;
+pub use task::{ExitStatus, Pid, Process, ProcessId, Signal, Task, TaskId, TaskState};
+pub use user::{Advice, AioId, Tid, User};
+
+/// The kernel, as every path names it. Which task acts is known from the CPU that acts.
+pub type Cx<'w> = &'w Kernel<'w>;

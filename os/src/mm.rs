@@ -1,0 +1,229 @@
+//! Address spaces: limits of mappings, the page-table root, and the entries under it.
+
+use std::collections::BTreeMap;
+
+use bitflags::bitflags;
+use emu::{Access, LockId, Object, Request};
+use mmu::{Pfn, PhysAddr, Pte, PteFlags, VirtAddr, walk};
+
+use crate::cpuset::CpuSet;
+use crate::extension::Extensions;
+use crate::page::{Holder, PageFlags};
+use crate::{Cx, Errno};
+
+slotmap::new_key_type! {
+    /// An address space.
+    pub struct MmId;
+}
+
+bitflags! {
+    /// Flags of a mapping.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct VmFlags: u32 {
+        /// May be written.
+        const WRITE = 1;
+        /// Left out at fork (`MADV_DONTFORK`).
+        const DONTCOPY = 1 << 1;
+    }
+}
+
+/// A mapping: private anonymous memory from `start` to `end`.
+#[derive(Clone)]
+pub struct Vma {
+    /// First byte.
+    pub start: VirtAddr,
+    /// First byte after it.
+    pub end: VirtAddr,
+    /// Flags.
+    pub flags: VmFlags,
+    /// What patches keep here.
+    pub ext: Extensions,
+}
+
+/// An address space (`struct mm_struct`).
+#[derive(Clone)]
+pub struct Mm {
+    // set once:
+    /// The root page table.
+    pub root: Pfn,
+    /// Guards the mappings: exclusive to change them, shared to fault.
+    pub mmap_sem: LockId,
+    /// Guards the entries; the lockless pin reads them without.
+    pub ptl: LockId,
+    /// The process's number, for messages.
+    pub pid: u32,
+    // mmap_sem:
+    /// Mappings by their start.
+    pub vmas: BTreeMap<u64, Vma>,
+    /// Where the next mapping goes.
+    pub mmap_base: u64,
+    // atomic:
+    /// Tasks that use it.
+    pub users: u32,
+    /// CPUs that may hold translations of it (`mm_cpumask`).
+    pub cpumask: CpuSet,
+    // mmap_sem, or the patch's own lock:
+    /// What patches keep here.
+    pub ext: Extensions,
+}
+
+/// Mappings start here.
+pub const MMAP_BASE: u64 = 0x10_0000_0000;
+
+/// Where user addresses end.
+pub const TASK_SIZE: u64 = 1 << 46;
+
+impl Mm {
+    /// The mapping that holds `at` (`find_vma`, exactly).
+    pub fn find_vma(&self, at: VirtAddr) -> Option<&Vma> {
+        let (_, vma) = self.vmas.range(..=at.get()).next_back()?;
+        (at < vma.end).then_some(vma)
+    }
+
+    /// Splits mappings so that none crosses `at`.
+    fn split(&mut self, at: VirtAddr) {
+        let Some(start) = self.find_vma(at).map(|vma| vma.start) else {
+            return;
+        };
+        if start == at {
+            return;
+        }
+        let vma = self.vmas.get_mut(&start.get()).expect("it was just found");
+        let mut tail = vma.clone();
+        vma.end = at;
+        tail.start = at;
+        self.vmas.insert(at.get(), tail);
+    }
+
+    /// Splits at both ends and returns the starts of the mappings in between. The caller holds
+    /// `mmap_sem` exclusively.
+    pub fn carve(&mut self, start: VirtAddr, end: VirtAddr) -> Vec<u64> {
+        self.split(start);
+        self.split(end);
+        self.vmas.range(start.get()..end.get()).map(|(at, _)| *at).collect()
+    }
+
+    /// Reserves address space for a mapping of `len` bytes, with a hole after it.
+    pub fn place(&mut self, len: u64) -> Result<VirtAddr, Errno> {
+        let at = self.mmap_base;
+        let next = at.checked_add(len + mmu::PAGE_SIZE as u64).ok_or(Errno::ENOMEM)?;
+        if len == 0 || next > TASK_SIZE {
+            return Err(if len == 0 { Errno::EINVAL } else { Errno::ENOMEM });
+        }
+        self.mmap_base = next;
+        let start = VirtAddr::new(at);
+        self.vmas.insert(
+            at,
+            Vma {
+                start,
+                end: VirtAddr::new(at + len),
+                flags: VmFlags::WRITE,
+                ext: Extensions::default(),
+            },
+        );
+        Ok(start)
+    }
+}
+
+/// The flags of a present user entry.
+pub fn user_pte(pfn: Pfn, writable: bool, dirty: bool) -> Pte {
+    let mut flags = PteFlags::V | PteFlags::R | PteFlags::U | PteFlags::A;
+    flags.set(PteFlags::W, writable);
+    flags.set(PteFlags::D, dirty);
+    Pte::leaf(pfn, flags)
+}
+
+/// Reads an entry: a step.
+#[track_caller]
+pub fn read_pte<'w>(cx: Cx<'w>, at: PhysAddr) -> impl Future<Output = Pte> + 'w {
+    let request = Request::touch(Object::pte(at), Access::Read, cx.machine.costs().l1);
+    cx.machine.step(request, move |acting| acting.read_pte(at))
+}
+
+/// Changes an entry in one indivisible step and returns what it was.
+#[track_caller]
+pub fn update_pte<'w>(
+    cx: Cx<'w>,
+    mm: MmId,
+    va: VirtAddr,
+    at: PhysAddr,
+    change: impl FnOnce(Pte) -> Pte + 'w,
+) -> impl Future<Output = Pte> + 'w {
+    let request = Request::touch(Object::pte(at), Access::Update, cx.machine.costs().l1);
+    cx.machine.step(request, move |acting| {
+        let old = acting.read_pte(at);
+        let new = change(old);
+        acting.write_pte(at, new);
+        cx.oracles.entry_changed(cx, mm, va, old, new);
+        old
+    })
+}
+
+/// Writes an entry (`set_pte_at`).
+#[track_caller]
+pub fn set_pte_at<'w>(
+    cx: Cx<'w>,
+    mm: MmId,
+    va: VirtAddr,
+    at: PhysAddr,
+    pte: Pte,
+) -> impl Future<Output = Pte> + 'w {
+    update_pte(cx, mm, va, at, move |_| pte)
+}
+
+/// Takes the permission to write away (`ptep_set_wrprotect`).
+#[track_caller]
+pub fn ptep_set_wrprotect<'w>(
+    cx: Cx<'w>,
+    mm: MmId,
+    va: VirtAddr,
+    at: PhysAddr,
+) -> impl Future<Output = Pte> + 'w {
+    update_pte(cx, mm, va, at, |pte| pte.without(PteFlags::W))
+}
+
+/// Finds the entry of an address, if the tables above it exist: steps that read them.
+pub async fn find_entry(cx: Cx<'_>, mm: MmId, va: VirtAddr) -> Option<PhysAddr> {
+    let mut table = cx.mm(mm).root;
+    for level in (1..=3).rev() {
+        let pte = read_pte(cx, walk::entry_addr(table, va, level)).await;
+        if !pte.present() {
+            return None;
+        }
+        table = pte.pfn();
+    }
+    Some(walk::entry_addr(table, va, 0))
+}
+
+/// Finds the entry of an address, and makes the tables above it (`pte_alloc_map`). The caller
+/// holds `ptl`. `None` when memory is out.
+pub async fn pte_alloc(cx: Cx<'_>, mm: MmId, va: VirtAddr) -> Option<PhysAddr> {
+    let mut table = cx.mm(mm).root;
+    for level in (1..=3).rev() {
+        let at = walk::entry_addr(table, va, level);
+        let pte = read_pte(cx, at).await;
+        table = if pte.present() {
+            pte.pfn()
+        } else {
+            let new = crate::page::alloc_page(cx).await?;
+            cx.make_table(new);
+            let request = Request::touch(Object::pte(at), Access::Write, cx.machine.costs().l1);
+            cx.machine
+                .step(request, |acting| acting.write_pte(at, Pte::table(new)))
+                .await;
+            new
+        };
+    }
+    Some(walk::entry_addr(table, va, 0))
+}
+
+impl<'w> crate::Kernel<'w> {
+    /// A fresh frame becomes an empty page table.
+    pub(crate) fn make_table(&self, pfn: Pfn) {
+        self.machine.prepare_memory().clear(pfn);
+        let mut pages = self.pages.borrow_mut();
+        let page = pages.get_mut(pfn);
+        page.flags = PageFlags::TABLE;
+        page.held = [0; Holder::ALL.len()];
+    }
+}

@@ -1,0 +1,340 @@
+//! The bookkeeping of a frame, and the allocator of frames.
+
+use bitflags::bitflags;
+use emu::{Access, Kind, LockId, Object, Request};
+use mmu::{Pfn, PhysAddr};
+
+use crate::extension::Extensions;
+use crate::{Cx, MmId};
+
+bitflags! {
+    /// Flags of a frame, as in Linux.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct PageFlags: u32 {
+        /// Anonymous memory.
+        const ANON = 1;
+        /// Written since it was last cleaned.
+        const DIRTY = 1 << 1;
+        /// Used lately.
+        const REFERENCED = 1 << 2;
+        /// In the swap cache.
+        const SWAPCACHE = 1 << 3;
+        /// The zero page and its like: never counted, never freed.
+        const RESERVED = 1 << 4;
+        /// Holds a page table.
+        const TABLE = 1 << 5;
+        /// A pin took a reference once (PG_gup): sticky, dies with the page.
+        const GUP = 1 << 6;
+    }
+}
+
+/// Who holds a reference.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+pub enum Holder {
+    /// A page-table entry.
+    Mapping,
+    /// A pin: get_user_pages.
+    Pin,
+    /// A path that has it in hand.
+    Hand,
+    /// A cache of files or of swap.
+    Cache,
+    /// A patch.
+    Patch,
+}
+
+impl Holder {
+    /// Every holder, by its number.
+    pub const ALL: [Holder; 5] = [
+        Holder::Mapping,
+        Holder::Pin,
+        Holder::Hand,
+        Holder::Cache,
+        Holder::Patch,
+    ];
+}
+
+/// A frame's bookkeeping (`struct page`).
+#[derive(Clone, Default)]
+pub struct Page {
+    // atomic; read and changed without a lock:
+    /// References.
+    pub count: i32,
+    /// Page-table entries that map it.
+    pub mapcount: i32,
+    /// Flags.
+    pub flags: PageFlags,
+    // the page lock (PG_locked); made when first wanted:
+    pub(crate) lock: Option<LockId>,
+    // set before the page is visible:
+    /// The address space it was first mapped in, if anonymous.
+    pub mapping: Option<MmId>,
+    /// The page number it was first mapped at.
+    pub index: u64,
+    /// What patches keep here.
+    pub ext: Option<Box<Extensions>>,
+    // the reference-balance oracle's ledger:
+    pub(crate) held: [i32; Holder::ALL.len()],
+    /// Transfers that name this frame.
+    pub(crate) in_flight: u16,
+    pub(crate) touched: bool,
+}
+
+/// The bookkeeping of all frames, made when first touched.
+#[derive(Default)]
+pub struct Pages {
+    chunks: Vec<Option<Box<[Page]>>>,
+    touched: Vec<Pfn>,
+    saved: Vec<(Pfn, Page)>,
+    remembering: bool,
+}
+
+const CHUNK: usize = 512;
+
+impl Pages {
+    /// For `frames` frames.
+    pub fn new(frames: u32) -> Pages {
+        Pages {
+            chunks: vec![None; (frames as usize).div_ceil(CHUNK)],
+            ..Pages::default()
+        }
+    }
+
+    /// A frame's bookkeeping, if it was ever touched.
+    #[inline]
+    pub fn get(&self, pfn: Pfn) -> Option<&Page> {
+        let at = pfn.get() as usize;
+        self.chunks.get(at / CHUNK)?.as_ref().map(|chunk| &chunk[at % CHUNK])
+    }
+
+    /// A frame's bookkeeping, to change.
+    #[inline]
+    pub fn get_mut(&mut self, pfn: Pfn) -> &mut Page {
+        let at = pfn.get() as usize;
+        let chunk = self.chunks[at / CHUNK].get_or_insert_with(|| vec![Page::default(); CHUNK].into());
+        let page = &mut chunk[at % CHUNK];
+        if self.remembering && !page.touched {
+            page.touched = true;
+            self.touched.push(pfn);
+        }
+        page
+    }
+
+    /// Every frame with bookkeeping that is not all zero.
+    pub fn iter(&self) -> impl Iterator<Item = (Pfn, &Page)> {
+        self.chunks.iter().enumerate().flat_map(|(at, chunk)| {
+            let pages = chunk.as_deref().unwrap_or_default();
+            pages.iter().enumerate().map(move |(offset, page)| {
+                (Pfn::new((at * CHUNK + offset) as u32), page)
+            })
+        })
+    }
+
+    pub(crate) fn remember(&mut self) {
+        self.remembering = true;
+        self.saved = self
+            .iter()
+            .filter(|(_, page)| page.count != 0 || page.lock.is_some())
+            .map(|(pfn, page)| (pfn, page.clone()))
+            .collect();
+    }
+
+    pub(crate) fn reset(&mut self) {
+        for pfn in std::mem::take(&mut self.touched) {
+            let saved = self.saved.binary_search_by_key(&pfn, |(pfn, _)| *pfn);
+            let value = saved.map_or_else(|_| Page::default(), |at| self.saved[at].1.clone());
+            let at = pfn.get() as usize;
+            if let Some(chunk) = &mut self.chunks[at / CHUNK] {
+                chunk[at % CHUNK] = value;
+            }
+        }
+    }
+}
+
+/// The frame allocator: last freed, first reused, so that a use after a free is noticed soon.
+#[derive(Clone, Default)]
+pub struct Zone {
+    /// The lowest frame never handed out.
+    next: u32,
+    end: u32,
+    free: Vec<Pfn>,
+}
+
+impl Zone {
+    /// Frames `first` to `end`.
+    pub fn new(first: u32, end: u32) -> Zone {
+        Zone {
+            next: first,
+            end,
+            free: Vec::new(),
+        }
+    }
+
+    pub(crate) fn take(&mut self) -> Option<Pfn> {
+        self.free.pop().or_else(|| {
+            (self.next < self.end).then(|| {
+                self.next += 1;
+                Pfn::new(self.next - 1)
+            })
+        })
+    }
+
+    pub(crate) fn give(&mut self, pfn: Pfn) {
+        assert!(pfn.get() < self.next, "a frame is freed that was never handed out");
+        self.free.push(pfn);
+    }
+
+    /// Frames free.
+    pub fn available(&self) -> u32 {
+        self.end - self.next + self.free.len() as u32
+    }
+}
+
+/// Changes a frame's bookkeeping in a step of its own.
+#[track_caller]
+pub fn page_step<'w, R: emu::Word>(
+    cx: Cx<'w>,
+    pfn: Pfn,
+    access: Access,
+    change: impl FnOnce(&mut Page) -> R,
+) -> impl Future<Output = R> {
+    let request = Request::touch(Object::page(pfn), access, cx.machine.costs().l1);
+    cx.machine.step(request, move |_| change(cx.pages.borrow_mut().get_mut(pfn)))
+}
+
+/// Takes a free frame; its count is 1, held in hand. `None` when memory is out.
+#[track_caller]
+pub fn alloc_page(cx: Cx<'_>) -> impl Future<Output = Option<Pfn>> {
+    let request = Request::touch(
+        Object::new(Kind::Zone, 0),
+        Access::Update,
+        cx.machine.costs().l2,
+    );
+    cx.machine.step(request, move |_| cx.take_frame())
+}
+
+/// Takes a reference that `holder` will have to give back.
+#[track_caller]
+pub fn get_page<'w>(cx: Cx<'w>, pfn: Pfn, holder: Holder) -> impl Future<Output = i32> + 'w {
+    let request = Request::touch(Object::page(pfn), Access::Update, cx.machine.costs().l1);
+    cx.machine.step(request, move |_| {
+        cx.oracles.reference_taken(cx, pfn, holder);
+        let mut pages = cx.pages.borrow_mut();
+        let page = pages.get_mut(pfn);
+        if !page.flags.contains(PageFlags::RESERVED) {
+            page.count += 1;
+            page.held[holder as usize] += 1;
+        }
+        page.count
+    })
+}
+
+/// Takes a reference unless the page is free (`get_page_unless_zero`): what a path may do that
+/// came without a lock.
+#[track_caller]
+pub fn get_page_unless_zero<'w>(
+    cx: Cx<'w>,
+    pfn: Pfn,
+    holder: Holder,
+) -> impl Future<Output = bool> + 'w {
+    page_step(cx, pfn, Access::Update, move |page| {
+        let alive = page.count > 0;
+        if alive && !page.flags.contains(PageFlags::RESERVED) {
+            page.count += 1;
+            page.held[holder as usize] += 1;
+        }
+        alive
+    })
+}
+
+/// Gives a reference back; the last one frees the frame.
+#[track_caller]
+pub fn put_page<'w>(cx: Cx<'w>, pfn: Pfn, holder: Holder) -> impl Future<Output = ()> + 'w {
+    let request = Request::touch(Object::page(pfn), Access::Update, cx.machine.costs().l1);
+    cx.machine.step(request, move |_| cx.drop_reference(pfn, holder))
+}
+
+/// A holder hands its reference to another; no count changes.
+pub fn pass_reference(cx: Cx<'_>, pfn: Pfn, from: Holder, to: Holder) {
+    let mut pages = cx.pages.borrow_mut();
+    let page = pages.get_mut(pfn);
+    page.held[from as usize] -= 1;
+    page.held[to as usize] += 1;
+}
+
+/// Reads the count.
+#[track_caller]
+pub fn page_count<'w>(cx: Cx<'w>, pfn: Pfn) -> impl Future<Output = i32> + 'w {
+    page_step(cx, pfn, Access::Read, |page| page.count)
+}
+
+/// Reads the map count.
+#[track_caller]
+pub fn page_mapcount<'w>(cx: Cx<'w>, pfn: Pfn) -> impl Future<Output = i32> + 'w {
+    page_step(cx, pfn, Access::Read, |page| page.mapcount)
+}
+
+/// Another entry maps the page (`page_dup_rmap`).
+#[track_caller]
+pub fn page_dup_rmap<'w>(cx: Cx<'w>, pfn: Pfn) -> impl Future<Output = i32> + 'w {
+    page_step(cx, pfn, Access::Update, |page| {
+        page.mapcount += 1;
+        page.mapcount
+    })
+}
+
+/// One entry fewer maps the page (`page_remove_rmap`).
+#[track_caller]
+pub fn page_remove_rmap<'w>(cx: Cx<'w>, pfn: Pfn) -> impl Future<Output = i32> + 'w {
+    let request = Request::touch(Object::page(pfn), Access::Update, cx.machine.costs().l1);
+    cx.machine.step(request, move |_| {
+        let mut pages = cx.pages.borrow_mut();
+        let page = pages.get_mut(pfn);
+        if page.flags.contains(PageFlags::RESERVED) {
+            return 0;
+        }
+        page.mapcount -= 1;
+        let left = page.mapcount;
+        drop(pages);
+        if left < 0 {
+            cx.oracles.mapcount_negative(cx, pfn);
+        }
+        left
+    })
+}
+
+/// Makes a fresh frame anonymous memory of `mm` at page number `index` (`page_add_new_anon_rmap`):
+/// a step on a page that nobody else can see yet.
+#[track_caller]
+pub fn page_add_new_anon_rmap<'w>(
+    cx: Cx<'w>,
+    pfn: Pfn,
+    mm: MmId,
+    index: u64,
+) -> impl Future<Output = ()> + 'w {
+    page_step(cx, pfn, Access::Write, move |page| {
+        page.flags |= PageFlags::ANON;
+        page.mapping = Some(mm);
+        page.index = index;
+        page.mapcount = 1;
+    })
+}
+
+/// Copies a page, a step for each 512-byte sector: DMA can land in between.
+pub async fn copy_page(cx: Cx<'_>, to: Pfn, from: Pfn) {
+    let sectors = mmu::PAGE_SIZE / mmu::SECTOR_SIZE;
+    let cost = cx.machine.costs().copy_page / sectors as u32;
+    for sector in 0..sectors {
+        let offset = (sector * mmu::SECTOR_SIZE) as u64;
+        let (to, from): (PhysAddr, PhysAddr) = (to.base() + offset, from.base() + offset);
+        let request = Request::touch(Object::sector(from), Access::Read, cost);
+        cx.machine
+            .step(request, |acting| {
+                acting.memory().copy(from, to, mmu::SECTOR_SIZE);
+            })
+            .await;
+        cx.oracles.sector_copied(to, from);
+    }
+    cx.count("pages copied", 1);
+}

@@ -1,0 +1,172 @@
+//! What a patch can change: the questions that paths ask, and the places where a patch may take
+//! steps of its own.
+//!
+//! Patches decide, paths act. The patch applied last is asked first; the first that answers wins;
+//! the base kernel answers last. A patch has no state: what it keeps lies in flags, in the
+//! [`Extensions`](crate::Extensions) of a page, a mapping or an address space, or in locks that
+//! it makes.
+
+use bitflags::bitflags;
+use emu::Code;
+use mmu::{Pfn, VirtAddr};
+
+use crate::Cx;
+use crate::mm::MmId;
+
+/// A patch to the kernel.
+pub trait Patch: Sync {
+    /// Its own name.
+    fn name(&self) -> &'static str;
+    /// One line on what it changes.
+    fn about(&self) -> &'static str;
+    /// Patches that must be applied before it.
+    fn builds_on(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// What fork does with an anonymous page whose entry was writable.
+    fn fork_anon_page(&self) -> Option<ForkAnon> {
+        None
+    }
+    /// What a write fault does when the page lock is busy.
+    fn busy_page_lock(&self) -> Option<BusyPageLock> {
+        None
+    }
+    /// What a pin under the page-table lock leaves on the page.
+    fn pin_mark(&self) -> Option<PinMark> {
+        None
+    }
+    /// How the lockless pin works.
+    fn fast_pin(&self) -> Option<FastPin> {
+        None
+    }
+
+    /// The places where [`Patch::at`] wants to be called.
+    fn hooks(&self) -> Hooks {
+        Hooks::empty()
+    }
+    /// Takes steps of its own, sleeping included. Called only at [`Patch::hooks`].
+    fn at<'w>(&self, _cx: Cx<'w>, _hook: Hook) -> Option<Code<'w>> {
+        None
+    }
+}
+
+/// See [`Patch::fork_anon_page`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ForkAnon {
+    /// Share it, read-only.
+    Share,
+    /// Copy it at once if it is marked as pinned and has a reference that is no mapping; the
+    /// parent keeps its entry writable.
+    CopyIfPinned,
+}
+
+/// See [`Patch::busy_page_lock`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BusyPageLock {
+    /// Take the page for shared, and copy it.
+    Copy,
+    /// Wait for the lock, look at the entry again, then decide.
+    Wait,
+}
+
+/// See [`Patch::pin_mark`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PinMark {
+    /// Nothing.
+    None,
+    /// The sticky flag, when the lookup still asks for write access.
+    WhileWriteWanted,
+    /// The sticky flag, always.
+    Always,
+}
+
+/// See [`Patch::fast_pin`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FastPin {
+    /// There is none.
+    Absent,
+    /// Read the entry, take a reference.
+    Plain,
+    /// And mark the page.
+    Mark,
+    /// And mark the page, then read the entry again; without the access, undo and go the slow way.
+    MarkAndRecheck,
+}
+
+bitflags! {
+    /// Kinds of hooks.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct Hooks: u8 {
+        /// [`Hook::Pinned`].
+        const PIN = 1;
+        /// [`Hook::ForkBegin`] and [`Hook::ForkEnd`].
+        const FORK = 1 << 1;
+        /// [`Hook::CowBegin`] and [`Hook::CowEnd`].
+        const COW = 1 << 2;
+        /// [`Hook::IoDone`].
+        const IO = 1 << 3;
+    }
+}
+
+/// Where a patch may take steps of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hook {
+    /// A direct-I/O request has pinned this page; the pins' `mmap_sem` is still shared.
+    Pinned {
+        /// Whose address space.
+        mm: MmId,
+        /// The page's address.
+        va: VirtAddr,
+        /// The page.
+        page: Pfn,
+    },
+    /// fork is about to take the parent's `mmap_sem`.
+    ForkBegin {
+        /// The parent's address space.
+        mm: MmId,
+    },
+    /// fork has released the parent's `mmap_sem`.
+    ForkEnd {
+        /// The parent's address space.
+        mm: MmId,
+        /// The child's.
+        child: MmId,
+    },
+    /// A write fault is about to copy this page; no spinlock is held.
+    CowBegin {
+        /// Whose address space.
+        mm: MmId,
+        /// The address.
+        va: VirtAddr,
+        /// The page that is copied.
+        page: Pfn,
+    },
+    /// The copy is installed, or was not needed.
+    CowEnd {
+        /// Whose address space.
+        mm: MmId,
+        /// The address.
+        va: VirtAddr,
+        /// The page that was copied.
+        page: Pfn,
+    },
+    /// A direct-I/O request is about to release this page.
+    IoDone {
+        /// The page.
+        page: Pfn,
+    },
+}
+
+/// Lets the patches take their steps at a hook. Costs nothing when none wants to.
+#[inline]
+pub async fn call_hooks(cx: Cx<'_>, kind: Hooks, hook: Hook) {
+    if !cx.hooks.intersects(kind) {
+        return;
+    }
+    for patch in cx.patches.iter().filter(|patch| patch.hooks().intersects(kind)) {
+        if let Some(code) = patch.at(cx, hook) {
+            code.await;
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Run queues, the scheduler's loop, wake-ups and time slices.
+
+use std::collections::VecDeque;
+
+use emu::{Access, ContextId, CpuId, Kind, Leave, Object, Request, ThreadId};
+
+use crate::irq::{RESCHEDULE_VECTOR, TIMER_VECTOR};
+use crate::task::TaskState;
+use crate::{Cx, Kernel, context};
+
+/// A CPU's run queue. Changed only by steps on [`Kind::RunQueue`].
+#[derive(Clone, Default)]
+pub struct RunQueue {
+    /// Who wants to run here, in order.
+    pub queue: VecDeque<ThreadId>,
+    /// Whether the CPU halts, or is about to.
+    pub idle: bool,
+}
+
+fn rq_request(cx: Cx<'_>, cpu: CpuId) -> Request {
+    let object = Object::new(Kind::RunQueue, u64::from(cpu.0));
+    Request::touch(object, Access::Update, cx.machine.costs().l1)
+}
+
+/// What a CPU does for ever: take the next task, switch to it, run it until it leaves.
+pub async fn schedule(cx: Cx<'_>, cpu: CpuId) {
+    loop {
+        let next = cx.machine.step(rq_request(cx, cpu), |_| cx.pick_next_task(cpu)).await;
+        let next = match next {
+            Some(thread) => thread,
+            None => match pull_task(cx, cpu).await {
+                Some(thread) => thread,
+                None => {
+                    context::enter_lazy_tlb(cx, cpu);
+                    cx.machine.halt().await;
+                    continue;
+                }
+            },
+        };
+        context::switch_to(cx, cpu, next).await;
+        cx.machine.set_need_resched(cpu, false);
+        cx.arm_slice(cpu);
+        let why = cx.machine.run_thread(next).await;
+        cx.machine.set_need_resched(cpu, false);
+        match why {
+            Leave::Block => {}
+            Leave::Preempt => {
+                cx.machine
+                    .step(rq_request(cx, cpu), |_| {
+                        cx.rq(cpu).borrow_mut().queue.push_back(next);
+                    })
+                    .await;
+            }
+            Leave::End => cx.forget_task(next),
+        }
+    }
+}
+
+/// An idle CPU takes a task from the longest queue (timed runs only: without time there is no
+/// reason to move a task).
+async fn pull_task(cx: Cx<'_>, cpu: CpuId) -> Option<ThreadId> {
+    if !cx.machine.timed() {
+        return None;
+    }
+    let busiest = (0..cx.machine.size().cpus)
+        .map(CpuId)
+        .max_by_key(|other| (cx.rq(*other).borrow().queue.len(), std::cmp::Reverse(other.0)))?;
+    if busiest == cpu || cx.rq(busiest).borrow().queue.is_empty() {
+        return None;
+    }
+    let pulled = cx
+        .machine
+        .step(rq_request(cx, busiest), |_| cx.rq(busiest).borrow_mut().queue.pop_back())
+        .await;
+    let found = match pulled {
+        Some(thread) => Some(thread),
+        // Somebody may have been queued here meanwhile, without an interrupt to say so.
+        None => cx.machine.step(rq_request(cx, cpu), |_| cx.pick_next_task(cpu)).await,
+    };
+    if found.is_some() {
+        cx.rq(cpu).borrow_mut().idle = false;
+    }
+    found
+}
+
+/// Makes a sleeping task runnable, and tells a CPU.
+pub async fn try_to_wake_up(cx: Cx<'_>, thread: ThreadId) {
+    let Some(last) = cx.task_of(thread, |task| task.cpu) else {
+        return;
+    };
+    let target = cx.select_task_rq(last);
+    enqueue(cx, thread, target).await;
+}
+
+/// Puts a task on the queue of `target`.
+pub async fn enqueue(cx: Cx<'_>, thread: ThreadId, target: CpuId) {
+    let was_idle = cx
+        .machine
+        .step(rq_request(cx, target), |_| {
+            cx.change_task(thread, |task| {
+                task.state = TaskState::Runnable;
+                task.cpu = target;
+            });
+            let mut rq = cx.rq(target).borrow_mut();
+            rq.queue.push_back(thread);
+            std::mem::replace(&mut rq.idle, false)
+        })
+        .await;
+    if !was_idle {
+        return cx.arm_slice(target);
+    }
+    if target == cx.machine.cpu() {
+        return cx.machine.wake_cpu(target);
+    }
+    let costs = cx.machine.costs();
+    let object = Object::new(Kind::Irq, u64::from(target.0));
+    cx.machine
+        .step(Request::touch(object, Access::Write, costs.ipi_send), |acting| {
+            acting.send(target, RESCHEDULE_VECTOR);
+        })
+        .await;
+    cx.count("reschedule interrupts", 1);
+}
+
+/// The current task, which has marked itself asleep in its last step, leaves its CPU until
+/// somebody wakes it.
+pub async fn block(cx: Cx<'_>) {
+    match cx.machine.context() {
+        ContextId::Thread(_) => cx.machine.leave(Leave::Block).await,
+        other => unreachable!("{other} cannot sleep; the context oracle spoke before"),
+    }
+}
+
+impl Kernel<'_> {
+    fn pick_next_task(&self, cpu: CpuId) -> Option<ThreadId> {
+        let mut rq = self.rq(cpu).borrow_mut();
+        let next = rq.queue.pop_front();
+        rq.idle = next.is_none();
+        next
+    }
+
+    /// Where a task should run: where it ran last if that CPU is idle, else on an idle one, else
+    /// on the shortest queue.
+    pub(crate) fn select_task_rq(&self, last: CpuId) -> CpuId {
+        if self.rq(last).borrow().idle {
+            return last;
+        }
+        let all = || (0..self.machine.size().cpus).map(CpuId);
+        let load = |cpu: CpuId| {
+            let rq = self.rq(cpu).borrow();
+            rq.queue.len() + usize::from(self.machine.running(cpu).is_some())
+        };
+        all()
+            .find(|cpu| self.rq(*cpu).borrow().idle)
+            .or_else(|| all().min_by_key(|cpu| (load(*cpu), *cpu != last)))
+            .expect("there is a CPU")
+    }
+
+    /// A time slice ends only when somebody else wants to run.
+    pub(crate) fn arm_slice(&self, cpu: CpuId) {
+        if !self.machine.timed() || self.rq(cpu).borrow().queue.is_empty() {
+            return;
+        }
+        let end = &self.percpu[cpu.0 as usize].slice_end;
+        if end.get() <= self.machine.now() {
+            let slice = self.machine.costs().cycles_from_ms(u64::from(self.machine.costs().slice_ms));
+            end.set(self.machine.now() + slice);
+            self.machine.raise_at(cpu, TIMER_VECTOR, end.get());
+        }
+    }
+}

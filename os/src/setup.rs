@@ -1,0 +1,219 @@
+//! Preparing a machine without steps: files, processes, touched memory, threads on their CPUs.
+
+use emu::{Code, CpuId};
+use mmu::{VirtAddr, walk};
+
+use crate::mm::user_pte;
+use crate::page::{Holder, PageFlags};
+use crate::task::{Process, ProcessId};
+use crate::{Cx, Kernel, MmId, User};
+
+/// Prepares a kernel. What it makes is remembered: every run starts from it.
+pub struct Setup<'w> {
+    cx: Cx<'w>,
+}
+
+/// A prepared thread: made anew for each run.
+pub(crate) struct Starter<'w> {
+    name: String,
+    process: ProcessId,
+    mm: MmId,
+    cpu: CpuId,
+    make: Box<dyn Fn(User<'w>) -> Code<'w> + 'w>,
+}
+
+impl<'w> Starter<'w> {
+    /// The thread is runnable on its CPU.
+    pub(crate) fn start(&self, cx: Cx<'w>) {
+        let code = (self.make)(User { cx });
+        let thread = cx.new_task(&self.name, self.process, self.mm, self.cpu, code);
+        cx.rq(self.cpu).borrow_mut().queue.push_back(thread);
+    }
+}
+
+impl<'w> Kernel<'w> {
+    /// Puts the kernel on its machine and lets `prepare` say what there is. Once.
+    pub fn prepare(&'w self, prepare: impl FnOnce(&mut Setup<'w>)) {
+        assert!(self.remembered.borrow().is_none(), "a kernel is prepared once");
+        self.machine.boot(self);
+        prepare(&mut Setup { cx: self });
+        self.remember();
+    }
+}
+
+impl<'w> Setup<'w> {
+    /// A file of `size` bytes, each `fill`.
+    pub fn file(&mut self, name: &str, size: u64, fill: u8) {
+        let sectors = size.div_ceil(mmu::SECTOR_SIZE as u64).max(1);
+        let lba = {
+            let mut disk = self.cx.machine.disk();
+            let lba = disk.alloc(sectors);
+            disk.fill(lba, sectors, fill);
+            lba
+        };
+        self.cx.files.borrow_mut().insert(crate::file::File {
+            name: name.to_string(),
+            size,
+            lba,
+        });
+    }
+
+    /// A process whose main thread starts on `cpu`. The first one's exit status is the run's.
+    pub fn process<F>(
+        &mut self,
+        name: &str,
+        cpu: u16,
+        main: impl Fn(User<'w>) -> F + 'w,
+    ) -> ProcessId
+    where
+        F: Future<Output = i32> + 'w,
+    {
+        let process = self.empty_process(name);
+        self.add_thread(process, name, cpu, Box::new(move |user| user.process_code(main(user))));
+        process
+    }
+
+    /// A process without threads so far. Its address space outlives its threads, so that it can
+    /// be looked at when the run is over.
+    pub fn empty_process(&mut self, name: &str) -> ProcessId {
+        let cx = self.cx;
+        let root = cx.take_frame().expect("a prepared machine has memory for a page table");
+        let mm = cx.new_mm(root);
+        // Nobody uses it yet: each thread adds itself.
+        cx.mms.borrow_mut()[mm].users = 0;
+        let main = cx.processes.borrow().is_empty();
+        cx.processes.borrow_mut().insert(Process {
+            pid: cx.pid_of(mm),
+            name: name.to_string(),
+            parent: None,
+            tasks: Vec::new(),
+            files: Vec::new(),
+            exit: None,
+            zombie: false,
+            waiters: Vec::new(),
+            main,
+        })
+    }
+
+    /// A further thread of a process, on `cpu`.
+    pub fn thread<F>(
+        &mut self,
+        process: ProcessId,
+        name: &str,
+        cpu: u16,
+        body: impl Fn(User<'w>) -> F + 'w,
+    ) where
+        F: Future<Output = ()> + 'w,
+    {
+        self.add_thread(process, name, cpu, Box::new(move |user| user.thread_code(body(user))));
+    }
+
+    fn add_thread(
+        &mut self,
+        process: ProcessId,
+        name: &str,
+        cpu: u16,
+        make: Box<dyn Fn(User<'w>) -> Code<'w> + 'w>,
+    ) {
+        let mm = self.mm_of(process);
+        self.cx.mms.borrow_mut()[mm].users += 1;
+        self.cx.starters.borrow_mut().push(Starter {
+            name: name.to_string(),
+            process,
+            mm,
+            cpu: CpuId(cpu % self.cx.machine.size().cpus),
+            make,
+        });
+    }
+
+    fn mm_of(&self, process: ProcessId) -> MmId {
+        let pid = self.cx.processes.borrow()[process].pid;
+        let mms = self.cx.mms.borrow();
+        let found = mms.iter().find(|(_, mm)| mm.pid == pid);
+        found.expect("a process that was just made has an address space").0
+    }
+
+    /// Memory of a process, every page touched and zero.
+    pub fn map(&mut self, process: ProcessId, len: u64) -> VirtAddr {
+        let cx = self.cx;
+        let mm = self.mm_of(process);
+        let len = VirtAddr::new(len).page_up().get();
+        let start = cx.mms.borrow_mut()[mm].place(len).expect("the mapping fits the address space");
+        cx.oracles.mapped(cx, mm, start, len);
+        let root = cx.mm(mm).root;
+        for page in 0..len / mmu::PAGE_SIZE as u64 {
+            let va = start + page * mmu::PAGE_SIZE as u64;
+            let frame = cx.take_frame().expect("a prepared machine has memory");
+            {
+                let mut pages = cx.pages.borrow_mut();
+                let it = pages.get_mut(frame);
+                it.flags = PageFlags::ANON;
+                it.mapping = Some(mm);
+                it.index = va.page().get();
+                it.mapcount = 1;
+                it.held[Holder::Hand as usize] = 0;
+                it.held[Holder::Mapping as usize] = 1;
+            }
+            let mut tables = Vec::new();
+            {
+                let mut memory = cx.machine.prepare_memory();
+                walk::map(&mut memory, root, va, user_pte(frame, true, true), &mut || {
+                    let table = cx.take_frame().expect("a prepared machine has memory");
+                    tables.push(table);
+                    table
+                });
+            }
+            let mut pages = cx.pages.borrow_mut();
+            for table in tables {
+                let it = pages.get_mut(table);
+                it.flags = PageFlags::TABLE;
+                it.held = Default::default();
+            }
+        }
+        start
+    }
+
+    /// Fills mapped memory.
+    pub fn fill(&mut self, process: ProcessId, at: VirtAddr, len: u64, byte: u8) {
+        let cx = self.cx;
+        let mm = self.mm_of(process);
+        let root = cx.mm(mm).root;
+        let mut done = 0;
+        while done < len {
+            let va = at + done;
+            let room = mmu::SECTOR_SIZE as u64 - va.get() % mmu::SECTOR_SIZE as u64;
+            let piece = room.min(len - done) as usize;
+            let (_, pte) = walk::lookup(&cx.machine.memory(), root, va).expect("mapped by map()");
+            let pa = pte.pfn().base() + va.offset() as u64;
+            cx.machine.prepare_memory().bytes_mut(pa, piece).fill(byte);
+            cx.oracles.stored(cx, mm, va, piece, pa);
+            done += piece as u64;
+        }
+    }
+
+    /// Keeps a process's address space after its threads ended, for [`Setup::at_end`].
+    pub fn keep_memory(&mut self, process: ProcessId) {
+        let mm = self.mm_of(process);
+        self.cx.mms.borrow_mut()[mm].users += 1;
+    }
+
+    /// A look at what is left when the run is over.
+    pub fn at_end(&mut self, look: impl Fn(&Kernel<'w>) + 'w) {
+        self.cx.at_end.borrow_mut().push(Box::new(look));
+    }
+}
+
+impl Kernel<'_> {
+    /// Reads memory of a prepared process after a run, as its page tables map it.
+    pub fn peek(&self, process: ProcessId, at: VirtAddr, len: usize) -> Option<Vec<u8>> {
+        let pid = self.processes.borrow().get(process)?.pid;
+        let mms = self.mms.borrow();
+        let mm = mms.values().find(|mm| mm.pid == pid)?;
+        let memory = self.machine.memory();
+        let (_, pte) = walk::lookup(&memory, mm.root, at)?;
+        if !pte.present() || at.offset() + len > mmu::PAGE_SIZE {
+            return None;
+        }
+        Some(memory.bytes(pte.pfn().base() + at.offset() as u64, len).to_vec())
+    }
+}
