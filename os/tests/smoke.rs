@@ -1,0 +1,73 @@
+//! The kernel runs programs: the first end-to-end checks.
+
+use emu::{Costs, Size, Stop};
+use os::{Config, Kernel, User};
+
+fn config(cpus: u16) -> Config {
+    Config {
+        costs: Costs::preset("skylake-2s").expect("compiled in"),
+        size: Size { cpus, frames: 4096 },
+        patches: Vec::new(),
+        flush: os::flush::ALL[0],
+    }
+}
+
+async fn fork_and_write(user: User<'_>) -> i32 {
+    let at = user.mmap(8192).await.expect("mmap");
+    user.store_u32(at, 1).await;
+    let pid = user
+        .fork(move |child| async move {
+            child.sleep_us(100).await;
+            let seen = child.load_u32(at).await;
+            child.print(format!("child sees {seen}\n")).await;
+            0
+        })
+        .await
+        .expect("fork");
+    user.store_u32(at, 2).await;
+    let (ended, _) = user.wait(Some(pid)).await.expect("wait");
+    assert_eq!(ended, pid);
+    let seen = user.load_u32(at).await;
+    user.print(format!("parent sees {seen}\n")).await;
+    3
+}
+
+#[test]
+fn a_child_keeps_what_it_had_at_fork() {
+    let kernel = Kernel::new(config(2));
+    kernel.prepare(|setup| {
+        setup.process("main", 0, fork_and_write);
+    });
+    let mut digests = Vec::new();
+    for _ in 0..2 {
+        let stop = kernel.run(1);
+        assert_eq!(stop, Stop::Finished);
+        assert_eq!(*kernel.console(), "child sees 1\nparent sees 2\n");
+        assert_eq!(kernel.exit_status(), Some(3));
+        assert_eq!(*kernel.machine.violations(), []);
+        digests.push(kernel.machine.digest());
+    }
+    assert_eq!(digests[0], digests[1], "a reset run is the same run");
+}
+
+#[test]
+fn direct_io_reads_what_the_file_holds() {
+    let kernel = Kernel::new(config(2));
+    kernel.prepare(|setup| {
+        setup.file("data", 65536, 7);
+        setup.process("main", 0, |user: User<'_>| async move {
+            let at = user.mmap(65536 + 4096).await.expect("mmap");
+            user.fill(at, 65536 + 4096, 9).await;
+            let fd = user.open("data").await.expect("open");
+            let got = user.pread(fd, at + 512, 65536, 0).await;
+            assert_eq!(got, Ok(65536));
+            assert_eq!(user.find_mismatch(at + 512, 65536, 7).await, None);
+            assert_eq!(user.find_mismatch(at, 512, 9).await, None);
+            0
+        });
+    });
+    let stop = kernel.run(1);
+    assert_eq!(stop, Stop::Finished);
+    assert_eq!(kernel.exit_status(), Some(0));
+    assert_eq!(*kernel.machine.violations(), []);
+}
