@@ -59,7 +59,7 @@ impl<'w> Machine<'w> {
         self.engine.timed.set(slot, WinnerTree::NONE);
         if let Want::Lock(lock) = want {
             self.locks.borrow_mut().add_spinner(lock, slot);
-            self.check_spin_deadlock(lock);
+            self.check_spin_deadlock(slot, lock);
         }
     }
 
@@ -244,7 +244,7 @@ impl<'w> Machine<'w> {
                 break;
             }
             let next = if engine.time_decides.get() {
-                engine.timed.first().map(|slot| self.actor_of_slot(slot))
+                self.first_ready()
             } else {
                 engine.chosen.take().or_else(|| self.choose())
             };
@@ -252,6 +252,22 @@ impl<'w> Machine<'w> {
             self.take_turn(actor);
         }
         self.conclude()
+    }
+
+    /// Whose time comes first, among those whose wants still hold: what was free when it was
+    /// announced may be taken by now.
+    #[inline]
+    fn first_ready(&self) -> Option<ActorId> {
+        loop {
+            let slot = self.engine.timed.first()?;
+            let actor = self.actor_of_slot(slot);
+            match self.engine.announced[slot].get() {
+                Some(it) if !self.satisfied(actor, it.request.want) => {
+                    self.park(slot, it.request.want);
+                }
+                _ => return Some(actor),
+            }
+        }
     }
 
     /// Every scheduler announces its first step.

@@ -403,8 +403,9 @@ impl<'w> Machine<'w> {
     }
 
     /// A CPU has to spin: does the holder wait for it?
-    pub(crate) fn check_spin_deadlock(&self, id: LockId) {
-        let context = self.context();
+    pub(crate) fn check_spin_deadlock(&self, slot: usize, id: LockId) {
+        let announced = self.engine.announced[slot].get();
+        let context = announced.expect("who spins has announced it").context;
         self.with_context(context, |state| state.waits_for.set(Some(id)));
         self.check_cycle(context);
         self.with_context(context, |state| state.waits_for.set(None));
