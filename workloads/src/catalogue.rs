@@ -1,0 +1,16 @@
+//! The list of reproducers and loads.
+
+use crate::Reproducer;
+use crate::repro::{
+    dma_thread, fork_write, forkscrew, forkscrew_reverse, lost_update, vendor_512,
+};
+
+/// Everything there is, in the order of the record.
+pub const CATALOGUE: &[&dyn Reproducer] = &[
+    &forkscrew::Forkscrew,
+    &dma_thread::DmaThread,
+    &forkscrew_reverse::ForkscrewReverse,
+    &vendor_512::Vendor512,
+    &lost_update::LostUpdate,
+    &fork_write::ForkWrite,
+];

@@ -1,0 +1,180 @@
+//! `forkscrew`: the scripted reproducer of the 2008 direct-I/O bug (row A06).
+
+use mmu::VirtAddr;
+use os::{Advice, Setup, User};
+
+use crate::pthread::{Mutex, Thread, Turn, Words};
+use crate::{DONTFORK, Evidence, Parameter, Params, Reproducer, Verdict, dump};
+
+const STORY: &str = "\
+A thread reads a file with O_DIRECT into a buffer that is not page-aligned, so that its last page
+also holds the beginning of another thread's buffer. While the disk works, a third thread forks:
+every page becomes read-only and shared. The second thread's read pins its first page, which needs
+write access, so copy-on-write gives the parent a new page - and the disk goes on writing into the
+old one, which is now the child's alone. The parent never sees those bytes: data loss without an
+error. Nothing that the three threads do is forbidden; each reads into memory of its own.
+
+Source: Red Hat bug 471613 (2008), comment 65; program text in a linux-mm message of 2009-03-16.";
+
+/// See the module.
+pub struct Forkscrew;
+
+impl Reproducer for Forkscrew {
+    fn name(&self) -> &'static str {
+        "forkscrew"
+    }
+
+    fn about(&self) -> &'static str {
+        "three threads, two direct reads and a fork between them: the first read loses 512 bytes"
+    }
+
+    fn story(&self) -> &'static str {
+        STORY
+    }
+
+    fn parameters(&self) -> &'static [Parameter] {
+        &[DONTFORK]
+    }
+
+    fn verdicts(&self) -> &'static [Verdict] {
+        const CLEAN: &[&str] = &[];
+        const LOST: &[&str] = &["CHECK", "CORRUPT"];
+        const fn verdict(
+            row: &'static str,
+            kernel: &'static str,
+            fixes: &'static [&'static str],
+            words: &'static [&'static str],
+        ) -> Verdict {
+            Verdict {
+                row,
+                kernel,
+                fixes,
+                set: &[],
+                words,
+                evidence: Evidence::Sampled(1000),
+            }
+        }
+        const {
+            &[
+                verdict("A06", "v2.6.18", &[], LOST),
+                verdict("A41", "v2.6.18", &["A41"], CLEAN),
+                verdict("A52", "v2.6.29", &["A52"], LOST),
+                verdict("B02", "v2.6.29", &["B02"], CLEAN),
+                verdict("B10", "v2.6.18", &["B10"], CLEAN),
+            ]
+        }
+    }
+
+    fn prepare<'w>(&self, setup: &mut Setup<'w>, params: &Params) {
+        let dontfork = params.get("dontfork") == 1;
+        setup.file("data", 3 * PAGE, 0);
+        setup.process("forkscrew", 0, move |user| main(user, dontfork));
+    }
+}
+
+const PAGE: u64 = 4096;
+const ALIGN: u64 = 512;
+
+/// Turns, in the order in which they come.
+const FORK: u32 = 1;
+const FORKED: u32 = 2;
+const SECOND_READ: u32 = 3;
+
+#[derive(Clone, Copy)]
+struct Shared {
+    buffer: VirtAddr,
+    turn: Turn,
+    print: Mutex,
+    failed: VirtAddr,
+}
+
+async fn main(user: User<'_>, dontfork: bool) -> i32 {
+    let Ok(mut words) = Words::new(user).await else { return 2 };
+    let Ok(buffer) = user.mmap(3 * PAGE).await else { return 2 };
+    user.fill(buffer, 3 * PAGE, 42).await;
+    if dontfork && user.madvise(buffer, 3 * PAGE, Advice::DontFork).await.is_err() {
+        return 2;
+    }
+    let shared = Shared {
+        buffer,
+        turn: Turn::new(&mut words),
+        print: Mutex::new(&mut words),
+        failed: words.word(),
+    };
+    let mut threads = Vec::new();
+    for (name, word) in [("worker-0", words.word()), ("worker-1", words.word()), ("forker", words.word())] {
+        let thread = match name {
+            "worker-0" => Thread::spawn(user, word, name, |user| worker_0(user, shared)).await,
+            "worker-1" => Thread::spawn(user, word, name, |user| worker_1(user, shared)).await,
+            _ => Thread::spawn(user, word, name, |user| forker(user, shared)).await,
+        };
+        let Ok(thread) = thread else { return 2 };
+        threads.push(thread);
+    }
+    for thread in threads {
+        thread.join(user).await;
+    }
+    if user.load_u32(shared.failed).await == 0 {
+        return 0;
+    }
+    user.print("parent dumping full buffer\n".to_string()).await;
+    dump::print(user, buffer + ALIGN, 2 * PAGE as usize).await;
+    1
+}
+
+/// Submits its read, lets the forker fork, lets the other worker read, then waits for its own.
+async fn worker_0(user: User<'_>, shared: Shared) {
+    let fd = user.open("data").await.expect("the file was prepared");
+    let at = shared.buffer + ALIGN;
+    let read = user.aio_read(fd, at, PAGE, 0).await;
+    shared.turn.give(user, FORK).await;
+    shared.turn.wait(user, FORKED).await;
+    shared.turn.give(user, SECOND_READ).await;
+    let got = match read {
+        Ok(id) => user.aio_wait(id).await,
+        Err(error) => Err(error),
+    };
+    check(user, shared, 0, at, got == Ok(PAGE)).await;
+}
+
+/// One blocking read, after the fork.
+async fn worker_1(user: User<'_>, shared: Shared) {
+    let fd = user.open("data").await.expect("the file was prepared");
+    let at = shared.buffer + ALIGN + PAGE;
+    shared.turn.wait(user, SECOND_READ).await;
+    let got = user.pread(fd, at, PAGE, PAGE).await;
+    check(user, shared, 1, at, got == Ok(PAGE)).await;
+}
+
+/// A byte that is still 42 was never read.
+async fn check(user: User<'_>, shared: Shared, worker: u32, at: VirtAddr, complete: bool) {
+    let bad = user.find_mismatch(at, PAGE, 0).await;
+    if bad.is_none() && complete {
+        return;
+    }
+    shared.print.lock(user).await;
+    user.store_u32(shared.failed, 1).await;
+    user.check_failed(format!(
+        "worker {worker} read 4096 bytes of zeros, and byte {} of its buffer is not zero",
+        bad.unwrap_or(0)
+    ));
+    user.print(format!("worker {worker} failed check\n")).await;
+    dump::print(user, at, PAGE as usize).await;
+    shared.print.unlock(user).await;
+}
+
+async fn forker(user: User<'_>, shared: Shared) {
+    shared.turn.wait(user, FORK).await;
+    let child = user
+        .fork(|user| async move {
+            user.sleep_us(1_000_000).await;
+            user.print("child dumping buffer:\n".to_string()).await;
+            dump::print(user, shared.buffer + ALIGN, 2 * PAGE as usize).await;
+            0
+        })
+        .await;
+    shared.turn.give(user, FORKED).await;
+    if let Ok(pid) = child {
+        let _ = user.wait(Some(pid)).await;
+    }
+}

@@ -1,0 +1,8 @@
+//! The programs, one file each.
+
+pub mod dma_thread;
+pub mod fork_write;
+pub mod forkscrew;
+pub mod forkscrew_reverse;
+pub mod lost_update;
+pub mod vendor_512;
