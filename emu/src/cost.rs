@@ -159,6 +159,9 @@ costs! {
     fork_fixed: u32 = 0..=MOST, "cycles";
     /// Switching from one task to another, the load of CR3 not included.
     context_switch: u32 = 0..=MOST, "cycles";
+    /// The most that a halted CPU takes to leave its idle state when an interrupt wakes it; each
+    /// time takes anything from nothing to this, as the depth of the state happens to be.
+    idle_exit: u32 = 0..=MOST, "cycles";
     /// Copying 4 KiB.
     copy_page: u32 = 0..=MOST, "cycles";
 

@@ -647,6 +647,9 @@ impl<'w> Machine<'w> {
         let request = Request::touch(object, Access::Read, self.costs.l1).when(Want::Wake);
         self.step(request, |acting| {
             self.cpus[acting.cpu().0 as usize].woken.set(false);
+            if self.engine.keeps_time.get() {
+                acting.charge(self.idle_exit());
+            }
         })
     }
 }

@@ -138,6 +138,7 @@ pub(crate) struct Engine {
     pub candidates: RefCell<Vec<(ActorId, crate::Request)>>,
     pub spinner_rng: RefCell<ChaCha8Rng>,
     pub disk_rng: RefCell<ChaCha8Rng>,
+    pub idle_rng: RefCell<ChaCha8Rng>,
     /// Last writer of a line: a direct-mapped table of (object, CPU + 1).
     pub lines: Vec<Cell<(u64, u16)>>,
 }
@@ -456,6 +457,12 @@ impl<'w> Machine<'w> {
         (draw * (2 * width + 1) >> 32) as i64 - width as i64
     }
 
+    /// How long this CPU takes to leave its idle state: it depends on how deep it happened to be.
+    pub(crate) fn idle_exit(&self) -> u64 {
+        let draw = u64::from(self.engine.idle_rng.borrow_mut().next_u32());
+        draw * (u64::from(self.costs.idle_exit) + 1) >> 32
+    }
+
     /// Queues a transfer on the disk; `Err` gives it back when the queue is full. The device
     /// becomes an actor that moves a sector a step.
     pub fn submit(&'w self, transfer: devices::Transfer) -> Result<usize, devices::Transfer> {
@@ -758,6 +765,7 @@ impl Engine {
             candidates: RefCell::default(),
             spinner_rng: RefCell::new(rng::stream(0, rng::Purpose::Spinner)),
             disk_rng: RefCell::new(rng::stream(0, rng::Purpose::Disk)),
+            idle_rng: RefCell::new(rng::stream(0, rng::Purpose::Idle)),
             lines: vec![Cell::new((0, 0)); LINES],
         }
     }

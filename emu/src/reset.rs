@@ -61,6 +61,7 @@ impl Machine<'_> {
         engine.lines.iter().for_each(|it| it.set((0, 0)));
         if engine.keeps_time.get() {
             engine.timed.reset(seed);
+            engine.idle_rng.replace(rng::stream(seed, rng::Purpose::Idle));
         }
         engine.spinner_rng.replace(rng::stream(seed, rng::Purpose::Spinner));
         engine.disk_rng.replace(rng::stream(seed, rng::Purpose::Disk));

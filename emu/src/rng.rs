@@ -15,6 +15,8 @@ pub enum Purpose {
     Spinner = 3,
     /// The disk's access times.
     Disk = 4,
+    /// How deep a halted CPU sleeps.
+    Idle = 5,
 }
 
 /// The stream of `seed` for `purpose`.

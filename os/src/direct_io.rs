@@ -364,7 +364,7 @@ async fn complete(cx: Cx<'_>, id: DioId) {
         })
         .await;
     if let Some(thread) = waiter {
-        sched::try_to_wake_up(cx, thread).await;
+        sched::try_to_wake_up(cx, thread, "read_events").await;
     }
 }
 
@@ -430,13 +430,13 @@ pub async fn disk_interrupt(cx: Cx<'_>) {
             .await;
         debug_assert!(matches!(cx.machine.context(), ContextId::Handler(..)));
         if let Some(thread) = room {
-            sched::try_to_wake_up(cx, thread).await;
+            sched::try_to_wake_up(cx, thread, "get_request_wait").await;
         }
         if over && cx.requests.borrow().all[id].asynchronous {
             complete(cx, id).await;
         }
         if let Some(thread) = wake {
-            sched::try_to_wake_up(cx, thread).await;
+            sched::try_to_wake_up(cx, thread, "dio_await_completion").await;
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::flush::{FlushRange, Revoked};
 use crate::lock::{down_write, up_write};
 use crate::mm::{MmId, VmFlags, Vma, find_entry, read_pte, set_pte_at, update_pte};
 use crate::page::page_remove_rmap;
-use crate::task::{ExitStatus, Pid, ProcessId};
+use crate::task::{ExitStatus, Pid, ProcessId, TaskState};
 use crate::{Cx, Errno, context, sched};
 
 fn process_object(cx: Cx<'_>, process: ProcessId) -> Object {
@@ -51,13 +51,14 @@ pub async fn do_group_exit(cx: Cx<'_>, status: ExitStatus) {
 
 /// A killed task wakes from the sleeps that a signal ends; others it finishes first.
 async fn wake_if_interruptible(cx: Cx<'_>, thread: emu::ThreadId) {
+    let state = cx.task_of(thread, |task| task.state);
     for what in ["futex_wait", "hrtimer_nanosleep", "wait4"] {
-        if cx.sleeps_in(thread, what) {
+        if state == Some(TaskState::Sleeping(what)) {
             cx.futexes
                 .borrow_mut()
                 .values_mut()
                 .for_each(|queue| queue.retain(|one| *one != thread));
-            return sched::try_to_wake_up(cx, thread).await;
+            return sched::try_to_wake_up(cx, thread, what).await;
         }
     }
 }
@@ -102,9 +103,7 @@ pub async fn do_exit(cx: Cx<'_>, status: ExitStatus) {
             .await;
     }
     for thread in waiters {
-        if cx.sleeps_in(thread, "wait4") {
-            sched::try_to_wake_up(cx, thread).await;
-        }
+        sched::try_to_wake_up(cx, thread, "wait4").await;
     }
 }
 

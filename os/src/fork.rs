@@ -1,6 +1,6 @@
 //! fork: a new process whose memory is the parent's, copied on write.
 
-use emu::{Code, CpuId};
+use emu::Code;
 use mmu::{PhysAddr, Pte, PteFlags, VirtAddr};
 
 use crate::cpuset::CpuSet;
@@ -48,8 +48,7 @@ pub async fn do_fork<'w>(cx: Cx<'w>, program: Code<'w>) -> Result<Pid, Errno> {
     });
     let here = cx.machine.cpu();
     let thread = cx.new_task(&format!("{name} {pid}"), child, child_mm, here, program);
-    let target: CpuId = cx.select_task_rq(here);
-    sched::enqueue(cx, thread, target).await;
+    sched::wake_up_new_task(cx, thread).await;
     cx.count("forks", 1);
     Ok(pid)
 }

@@ -76,9 +76,7 @@ pub async fn futex_wake(cx: Cx<'_>, at: VirtAddr, count: u32) -> u32 {
         .await;
     let total = woken.len() as u32;
     for thread in woken {
-        if cx.sleeps_in(thread, "futex_wait") {
-            sched::try_to_wake_up(cx, thread).await;
-        }
+        sched::try_to_wake_up(cx, thread, "futex_wait").await;
     }
     total
 }

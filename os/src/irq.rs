@@ -3,6 +3,9 @@
 use devices::Vector;
 use emu::{Code, CpuId, Leave};
 
+use slotmap::{Key, KeyData};
+
+use crate::task::TaskId;
 use crate::{Cx, direct_io, sched};
 
 /// Another CPU queued a task here.
@@ -36,8 +39,13 @@ async fn timer_interrupt(cx: Cx<'_>, cpu: CpuId) {
     let now = cx.machine.timed().then(|| cx.machine.now());
     loop {
         let due = here.timers.borrow_mut().pop(now);
-        let Some(thread) = due else { break };
-        sched::try_to_wake_up(cx, emu::ThreadId(thread as u32)).await;
+        let Some(token) = due else { break };
+        // A task that was killed in its sleep may be gone.
+        let task = TaskId::from(KeyData::from_ffi(token));
+        let thread = cx.tasks.borrow().get(task).map(|task| task.thread);
+        if let Some(thread) = thread {
+            sched::try_to_wake_up(cx, thread, "hrtimer_nanosleep").await;
+        }
         if now.is_none() {
             break;
         }
@@ -66,7 +74,7 @@ pub async fn sleep_cycles(cx: Cx<'_>, cycles: u64) {
             cx.set_sleeping(thread, "hrtimer_nanosleep");
             let cpu = acting.cpu();
             let deadline = acting.now() + cycles;
-            cx.percpu[cpu.0 as usize].timers.borrow_mut().arm(deadline, u64::from(thread.0));
+            cx.percpu[cpu.0 as usize].timers.borrow_mut().arm(deadline, cx.current().data().as_ffi());
             cx.machine.raise_at(cpu, TIMER_VECTOR, deadline);
         })
         .await;

@@ -338,10 +338,6 @@ impl<'w> Kernel<'w> {
         self.change_task(thread, |task| task.state = TaskState::Sleeping(what));
     }
 
-    pub(crate) fn sleeps_in(&self, thread: ThreadId, what: &'static str) -> bool {
-        self.task_of(thread, |task| task.state == TaskState::Sleeping(what)) == Some(true)
-    }
-
     /// A new task of `process`, not yet on a run queue.
     pub(crate) fn new_task(
         &self,
@@ -357,7 +353,7 @@ impl<'w> Kernel<'w> {
             thread,
             process,
             mm: Some(mm),
-            state: TaskState::Runnable,
+            state: TaskState::New,
             cpu,
             killed: false,
         });
@@ -466,7 +462,7 @@ impl<'w> Guest<'w> for Kernel<'w> {
         let state = self.task_of(thread, |task| task.state)?;
         match state {
             TaskState::Sleeping(what) => Some(format!("somebody to wake it in {what}")),
-            TaskState::Runnable => None,
+            TaskState::New | TaskState::Runnable => None,
         }
     }
 }

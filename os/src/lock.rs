@@ -39,6 +39,9 @@ pub static TLBSTATE_LOCK: LockClass = LockClass {
     sleeps: false,
 };
 
+/// What a task that waits for a lock sleeps in.
+const LOCK_SLEEP: &str = "a lock";
+
 /// Takes a sleeping lock.
 pub async fn lock_sleeping(cx: Cx<'_>, id: LockId, mode: Mode, name: &'static str) {
     cx.machine.may_sleep(name);
@@ -49,7 +52,7 @@ pub async fn lock_sleeping(cx: Cx<'_>, id: LockId, mode: Mode, name: &'static st
         .step(request, |_| {
             let taken = cx.machine.take_or_queue(id, mode, thread);
             if !taken {
-                cx.set_sleeping(thread, name);
+                cx.set_sleeping(thread, LOCK_SLEEP);
             }
             taken
         })
@@ -75,7 +78,7 @@ pub async fn unlock_sleeping(cx: Cx<'_>, id: LockId, mode: Mode, owner: ContextI
         })
         .await;
     for thread in woken {
-        sched::try_to_wake_up(cx, thread).await;
+        sched::try_to_wake_up(cx, thread, LOCK_SLEEP).await;
     }
 }
 

@@ -83,29 +83,45 @@ async fn pull_task(cx: Cx<'_>, cpu: CpuId) -> Option<ThreadId> {
     found
 }
 
-/// Makes a sleeping task runnable, and tells a CPU.
-pub async fn try_to_wake_up(cx: Cx<'_>, thread: ThreadId) {
+/// Makes a task that sleeps in `what` runnable, and tells a CPU. Somebody else may have been
+/// faster, and the task may sleep elsewhere by now: then nothing happens.
+pub async fn try_to_wake_up(cx: Cx<'_>, thread: ThreadId, what: &'static str) {
     let Some(last) = cx.task_of(thread, |task| task.cpu) else {
         return;
     };
     let target = cx.select_task_rq(last);
-    enqueue(cx, thread, target).await;
+    enqueue(cx, thread, target, TaskState::Sleeping(what)).await;
 }
 
-/// Puts a task on the queue of `target`.
-pub async fn enqueue(cx: Cx<'_>, thread: ThreadId, target: CpuId) {
-    let was_idle = cx
-        .machine
+/// Puts a new task on a run queue (`wake_up_new_task`).
+pub async fn wake_up_new_task(cx: Cx<'_>, thread: ThreadId) {
+    let target = cx.select_task_rq(cx.machine.cpu());
+    enqueue(cx, thread, target, TaskState::New).await;
+}
+
+/// Puts a task on the queue of `target`, if it is still in the state `from`.
+async fn enqueue(cx: Cx<'_>, thread: ThreadId, target: CpuId, from: TaskState) {
+    let (mut queued, mut was_idle) = (false, false);
+    cx.machine
         .step(rq_request(cx, target), |_| {
             cx.change_task(thread, |task| {
-                task.state = TaskState::Runnable;
-                task.cpu = target;
+                if task.state == from {
+                    task.state = TaskState::Runnable;
+                    task.cpu = target;
+                    queued = true;
+                }
             });
-            let mut rq = cx.rq(target).borrow_mut();
-            rq.queue.push_back(thread);
-            std::mem::replace(&mut rq.idle, false)
+            if queued {
+                let mut rq = cx.rq(target).borrow_mut();
+                rq.queue.push_back(thread);
+                was_idle = std::mem::replace(&mut rq.idle, false);
+            }
+            queued
         })
         .await;
+    if !queued {
+        return;
+    }
     if !was_idle {
         return cx.arm_slice(target);
     }
@@ -139,13 +155,14 @@ impl Kernel<'_> {
         next
     }
 
-    /// Where a task should run: where it ran last if that CPU is idle, else on an idle one, else
-    /// on the shortest queue.
+    /// Where a task should run: where it ran last if that CPU is idle, else on the next idle one,
+    /// else on the shortest queue.
     pub(crate) fn select_task_rq(&self, last: CpuId) -> CpuId {
         if self.rq(last).borrow().idle {
             return last;
         }
-        let all = || (0..self.machine.size().cpus).map(CpuId);
+        let cpus = self.machine.size().cpus;
+        let all = || (0..cpus).map(|offset| CpuId((last.0 + offset) % cpus));
         let load = |cpu: CpuId| {
             let rq = self.rq(cpu).borrow();
             rq.queue.len() + usize::from(self.machine.running(cpu).is_some())

@@ -5,7 +5,7 @@ use mmu::{VirtAddr, walk};
 
 use crate::mm::user_pte;
 use crate::page::{Holder, PageFlags};
-use crate::task::{Process, ProcessId};
+use crate::task::{Process, ProcessId, TaskState};
 use crate::{Cx, Kernel, MmId, User};
 
 /// Prepares a kernel. What it makes is remembered: every run starts from it.
@@ -27,6 +27,7 @@ impl<'w> Starter<'w> {
     pub(crate) fn start(&self, cx: Cx<'w>) {
         let code = (self.make)(User { cx });
         let thread = cx.new_task(&self.name, self.process, self.mm, self.cpu, code);
+        cx.change_task(thread, |task| task.state = TaskState::Runnable);
         cx.rq(self.cpu).borrow_mut().queue.push_back(thread);
     }
 }

@@ -18,6 +18,8 @@ pub type Pid = u32;
 /// Where a task stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TaskState {
+    /// Made, and on no run queue yet.
+    New,
     /// On a run queue, or running.
     Runnable,
     /// Asleep, in the function named.

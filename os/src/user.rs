@@ -284,7 +284,7 @@ impl<'w> User<'w> {
         cx.machine.spend(u64::from(cx.machine.costs().fork_fixed) / 8);
         let here = cx.machine.cpu();
         let thread = cx.new_task(name, process, mm, here, self.thread_code(body(self)));
-        sched::enqueue(cx, thread, cx.select_task_rq(here)).await;
+        sched::wake_up_new_task(cx, thread).await;
         Ok(thread.0)
     }
 

@@ -1,0 +1,109 @@
+//! What can be wrong with a request or a file. Each message says what, where, and what would be
+//! right.
+
+use std::path::PathBuf;
+
+/// A request that cannot be served. The command line answers it with exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A name that is in no list.
+    #[error("there is no {kind} `{name}`{hint}")]
+    Unknown {
+        /// What was looked for.
+        kind: &'static str,
+        /// The name.
+        name: String,
+        /// The nearest names.
+        hint: String,
+    },
+    /// A machine nobody could build.
+    #[error("{given} CPUs; a machine has 1 to 512")]
+    Cpus {
+        /// What was asked for.
+        given: u64,
+    },
+    /// A patch without what it builds on.
+    #[error("fix `{fix}` builds on `{needs}`, which is not applied before it; {right}")]
+    BuildsOn {
+        /// The patch.
+        fix: &'static str,
+        /// What is missing.
+        needs: &'static str,
+        /// What would be right.
+        right: String,
+    },
+    /// Two rows that cannot both hold.
+    #[error("rows {first} and {second} disagree on {what}; {right}")]
+    RowsDisagree {
+        /// The row given first.
+        first: &'static str,
+        /// The row given later.
+        second: &'static str,
+        /// On what, with both values.
+        what: String,
+        /// What would settle it.
+        right: String,
+    },
+    /// A row whose parameter the reproducer lacks.
+    #[error("row {row} sets {parameter}={value}, and {reproducer} has no such parameter{right}")]
+    RowParameter {
+        /// The row.
+        row: &'static str,
+        /// The parameter.
+        parameter: &'static str,
+        /// Its value.
+        value: u64,
+        /// The reproducer.
+        reproducer: &'static str,
+        /// What could be done.
+        right: String,
+    },
+    /// A parameter of the reproducer.
+    #[error(transparent)]
+    Parameter(#[from] workloads::ParamError),
+    /// Parameters that are each possible, and not together.
+    #[error("{reproducer}: {message}")]
+    Parameters {
+        /// The reproducer.
+        reproducer: &'static str,
+        /// What would be right.
+        message: String,
+    },
+    /// A machine preset.
+    #[error(transparent)]
+    Costs(#[from] emu::CostError),
+    /// A file that cannot be read or written.
+    #[error("{}: {what}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A replay that is not the run that was saved.
+    #[error("{}: this is not the run that was saved: {what}", path.display())]
+    Diverged {
+        /// The replay file.
+        path: PathBuf,
+        /// Where, and what was expected there.
+        what: String,
+    },
+    /// A step outside the run.
+    #[error("{0}")]
+    NoSuchStep(String),
+    /// An argument of the command line.
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl Error {
+    /// For use with `map_err` on a path.
+    pub(crate) fn file(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.to_path_buf();
+        move |error| Error::File {
+            path,
+            what: error.to_string(),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! A machine that was built once and runs many times.
+
+use std::sync::Arc;
+
+use emu::choose::ReplayChooser;
+use emu::{Chooser, Record, Stop, Window};
+use os::Kernel;
+
+use crate::{Configuration, Report};
+
+/// Steps between two ticks of whoever watches a long run.
+const TICK: u64 = 5_000_000;
+
+/// Steps recorded at a time: some 200 MB of records.
+const RECORDS: u64 = 1 << 20;
+
+/// A prepared machine. Each run starts from the same state, whatever ran before.
+pub struct Session<'w> {
+    kernel: &'w Kernel<'w>,
+    configuration: Arc<Configuration>,
+}
+
+impl<'w> Session<'w> {
+    pub(crate) fn new(kernel: &'w Kernel<'w>, configuration: Arc<Configuration>) -> Session<'w> {
+        kernel.machine.limit_steps(configuration.max_steps);
+        Session {
+            kernel,
+            configuration,
+        }
+    }
+
+    /// The kernel, to look at between runs.
+    pub fn kernel(&self) -> &'w Kernel<'w> {
+        self.kernel
+    }
+
+    /// One run with this seed.
+    pub fn run(&mut self, seed: u64) -> Report {
+        self.run_watched(seed, &mut |_| {})
+    }
+
+    /// The same; `tick` is told the number of steps every few millions.
+    pub fn run_watched(&mut self, seed: u64, tick: &mut dyn FnMut(u64)) -> Report {
+        self.begin(seed);
+        let stop = self.go_on(tick);
+        self.end(seed, stop)
+    }
+
+    /// Back to the prepared state, before the first step of a run.
+    pub(crate) fn begin(&mut self, seed: u64) {
+        let chooser: Option<Box<dyn Chooser>> = match &self.configuration.saved {
+            Some(saved) => Some(Box::new(ReplayChooser::new(
+                saved.segments.clone(),
+                saved.steps,
+                self.configuration.chooser.is_timed(seed),
+            ))),
+            None => (self.configuration.chooser.make)(seed),
+        };
+        self.kernel.machine.set_chooser(chooser);
+        self.kernel.begin(seed);
+    }
+
+    /// On to the end of the run.
+    pub(crate) fn go_on(&mut self, tick: &mut dyn FnMut(u64)) -> Stop {
+        loop {
+            let target = self.kernel.machine.steps().saturating_add(TICK);
+            if let Some(stop) = self.go_to(target) {
+                return stop;
+            }
+            tick(self.kernel.machine.steps());
+        }
+    }
+
+    /// On until `step` has been taken; `Some` if the run ended before.
+    pub(crate) fn go_to(&mut self, step: u64) -> Option<Stop> {
+        let machine = &self.kernel.machine;
+        if machine.steps() >= step {
+            return None;
+        }
+        machine.pause_at(step);
+        let stop = machine.run();
+        machine.pause_at(u64::MAX);
+        (stop != Stop::Reached).then_some(stop)
+    }
+
+    /// The oracles' last look, and the report.
+    pub(crate) fn end(&mut self, seed: u64, stop: Stop) -> Report {
+        self.kernel.finish(&stop);
+        let machine = &self.kernel.machine;
+        Report {
+            configuration: Arc::clone(&self.configuration),
+            seed,
+            stop,
+            violations: machine.violations().clone(),
+            warnings: machine.warnings().clone(),
+            stdout: self.kernel.console().clone(),
+            exit: self.kernel.exit_status(),
+            steps: machine.steps(),
+            cycles: machine.now(),
+            digest: machine.digest(),
+            counters: self.kernel.counters(),
+        }
+    }
+
+    /// Runs again and hands over each step of the window, in order. A window that is larger than
+    /// what is recorded at a time takes several runs; they are all the same.
+    pub(crate) fn each_record<E>(
+        &mut self,
+        seed: u64,
+        window: Window,
+        mut take: impl FnMut(&Kernel<'w>, &Record) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut from = window.from;
+        while from <= window.to {
+            let to = window.to.min(from.saturating_add(RECORDS - 1));
+            self.begin(seed);
+            self.kernel.machine.record(Window { from, to });
+            let ended = self.go_to(to).is_some();
+            for record in self.kernel.machine.records().iter() {
+                take(self.kernel, record)?;
+            }
+            if ended || to == u64::MAX {
+                break;
+            }
+            from = to + 1;
+        }
+        Ok(())
+    }
+}
