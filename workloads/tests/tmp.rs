@@ -10,7 +10,8 @@ fn patches(row: &str, kernel: &str) -> Vec<&'static dyn os::Patch> {
 
 fn go(name: &str, kernel: &str, row: &str, set: &[(&str, u64)], seeds: std::ops::RangeInclusive<u64>, show: bool) {
     let r = *CATALOGUE.iter().find(|r| r.name() == name).unwrap();
-    let params = Params::of(r, set).unwrap();
+    let mut params = Params::defaults(r);
+    for (k, v) in set { params.set(r, k, &v.to_string()).unwrap(); }
     let flush = if row == "never" { os::flush::ALL[1] } else { os::flush::ALL[0] };
     let kernel_ = Kernel::new(Config { costs: Costs::preset("skylake-2s").unwrap(), size: Size { cpus: r.cpus(), frames: (r.memory_mib(&params) * 256) as u32 }, patches: patches(row, kernel), flush });
     kernel_.prepare(|s| r.prepare(s, &params));

@@ -57,10 +57,10 @@ impl Reproducer for DmaThread {
         const {
             &[
                 parameter("align", "offset of the buffer in its page, bytes; a multiple of 512", 512, 0, 4096),
-                parameter("workers", "reading threads (originally as many as CPUs; hard case 40)", 4, 2, 256),
+                parameter("workers", "reading threads (originally as many as CPUs; hard case 40)", 8, 2, 256),
                 parameter("files", "files to read (originally 100)", 1, 1, 250),
-                parameter("file_kib", "size of a file in KiB (originally 12288)", 64, 8, 1 << 20),
-                parameter("read_kib", "size of a part in KiB (originally 1024)", 16, 8, 1 << 16),
+                parameter("file_kib", "size of a file in KiB (originally 12288)", 128, 8, 1 << 20),
+                parameter("read_kib", "size of a part in KiB (originally 1024)", 32, 8, 1 << 16),
                 DONTFORK,
             ]
         }

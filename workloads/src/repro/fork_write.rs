@@ -28,10 +28,6 @@ impl Reproducer for ForkWrite {
          child reads."
     }
 
-    fn cpus(&self) -> u16 {
-        2
-    }
-
     fn verdicts(&self) -> &'static [Verdict] {
         &[Verdict {
             row: "fork-write",
