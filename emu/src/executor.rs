@@ -168,6 +168,10 @@ impl<'w> Machine<'w> {
     /// Asks the chooser; `None` when nothing is enabled, or it refused.
     fn choose(&self) -> Option<ActorId> {
         let engine = &self.engine;
+        if engine.keeps_time.get() {
+            // Time would have parked these on the way to its choice, so they are parked here too.
+            self.first_ready()?;
+        }
         let mut candidates = engine.candidates.borrow_mut();
         candidates.clear();
         self.for_each_marked(|slot| {

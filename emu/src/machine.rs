@@ -429,7 +429,7 @@ impl<'w> Machine<'w> {
     pub fn record(&self, window: Window) {
         self.engine.window.set(window);
         self.engine.recording.set(true);
-        self.engine.watching.set(true);
+        self.set_watching();
     }
 
     /// The records so far.
@@ -440,7 +440,7 @@ impl<'w> Machine<'w> {
     /// Records the choices, for a replay file.
     pub fn record_choices(&self) {
         *self.engine.recorder.borrow_mut() = Some(Recorder::default());
-        self.engine.watching.set(true);
+        self.set_watching();
     }
 
     /// The choices recorded.

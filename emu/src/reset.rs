@@ -55,6 +55,9 @@ impl Machine<'_> {
         engine.steps.set(0);
         engine.digest.set(Digest::new());
         engine.records.borrow_mut().clear();
+        if let Some(recorder) = engine.recorder.borrow_mut().as_mut() {
+            *recorder = Default::default();
+        }
         engine.times.iter().for_each(|time| time.set(0));
         engine.announced.iter().for_each(|it| it.set(None));
         engine.marked.iter().for_each(|it| it.set(0));
@@ -70,14 +73,22 @@ impl Machine<'_> {
         }
     }
 
+    /// Looks at each step only if somebody wants to know of it.
+    pub(crate) fn set_watching(&self) {
+        let engine = &self.engine;
+        let chooser = engine.chooser.borrow().as_ref().is_some_and(|it| it.watches());
+        let recorder = engine.recorder.borrow().is_some();
+        engine.watching.set(chooser || recorder || engine.recording.get());
+    }
+
     /// Who chooses: simulated time (`None`), or a chooser. Before a reset.
     pub fn set_chooser(&self, chooser: Option<Box<dyn Chooser>>) {
         let engine = &self.engine;
         let keeps_time = chooser.as_ref().is_none_or(|it| it.keeps_time());
         engine.time_decides.set(chooser.is_none());
         engine.keeps_time.set(keeps_time);
-        engine.watching.set(chooser.as_ref().is_some_and(|it| it.watches()));
         *engine.chooser.borrow_mut() = chooser;
+        self.set_watching();
     }
 }
 

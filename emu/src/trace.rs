@@ -109,6 +109,16 @@ impl Digest {
             .rotate_right(41);
     }
 
+    /// As a number, for replay files.
+    pub const fn raw(self) -> u128 {
+        self.0
+    }
+
+    /// From a replay file.
+    pub const fn from_raw(raw: u128) -> Digest {
+        Digest(raw)
+    }
+
     /// A 32-bit extract, for checks inside a replay file.
     #[inline]
     pub const fn short(self) -> u32 {

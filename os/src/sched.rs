@@ -56,18 +56,16 @@ pub async fn schedule(cx: Cx<'_>, cpu: CpuId) {
     }
 }
 
-/// An idle CPU takes a task from the longest queue (timed runs only: without time there is no
-/// reason to move a task).
+/// An idle CPU takes a task from the busiest one, if that has more than it can run (timed runs
+/// only: without time there is no reason to move a task).
 async fn pull_task(cx: Cx<'_>, cpu: CpuId) -> Option<ThreadId> {
     if !cx.machine.timed() {
         return None;
     }
     let busiest = (0..cx.machine.size().cpus)
         .map(CpuId)
-        .max_by_key(|other| (cx.rq(*other).borrow().queue.len(), std::cmp::Reverse(other.0)))?;
-    if busiest == cpu || cx.rq(busiest).borrow().queue.is_empty() {
-        return None;
-    }
+        .filter(|other| *other != cpu && cx.load(*other) > 1)
+        .max_by_key(|other| (cx.load(*other), std::cmp::Reverse(other.0)))?;
     let pulled = cx
         .machine
         .step(rq_request(cx, busiest), |_| cx.rq(busiest).borrow_mut().queue.pop_back())
@@ -163,14 +161,15 @@ impl Kernel<'_> {
         }
         let cpus = self.machine.size().cpus;
         let all = || (0..cpus).map(|offset| CpuId((last.0 + offset) % cpus));
-        let load = |cpu: CpuId| {
-            let rq = self.rq(cpu).borrow();
-            rq.queue.len() + usize::from(self.machine.running(cpu).is_some())
-        };
         all()
             .find(|cpu| self.rq(*cpu).borrow().idle)
-            .or_else(|| all().min_by_key(|cpu| (load(*cpu), *cpu != last)))
+            .or_else(|| all().min_by_key(|cpu| (self.load(*cpu), *cpu != last)))
             .expect("there is a CPU")
+    }
+
+    /// Tasks that run or want to run on a CPU.
+    fn load(&self, cpu: CpuId) -> usize {
+        self.rq(cpu).borrow().queue.len() + usize::from(self.machine.running(cpu).is_some())
     }
 
     /// A time slice ends only when somebody else wants to run.

@@ -58,7 +58,8 @@ impl Reproducer for DmaThread {
             &[
                 parameter("align", "offset of the buffer in its page, bytes; a multiple of 512", 512, 0, 4096),
                 parameter("workers", "reading threads (originally as many as CPUs; hard case 40)", 8, 2, 256),
-                parameter("files", "files to read (originally 100)", 1, 1, 250),
+                // 0xfa, the fill pattern, is 250: file 249 is the last that can be told from it.
+                parameter("files", "files to read (originally 100)", 1, 1, 249),
                 parameter("file_kib", "size of a file in KiB (originally 12288)", 128, 8, 1 << 20),
                 parameter("read_kib", "size of a part in KiB (originally 1024)", 32, 8, 1 << 16),
                 DONTFORK,
@@ -272,23 +273,30 @@ struct Piece {
     byte: u8,
 }
 
-/// One blocking read, then a look at every byte; the first bad one ends the process.
+/// One blocking read, then a look at every byte; the first bad one ends the process, with 16
+/// bytes from 8 before it. (With `align=0`, nothing is mapped before the buffer, and nothing bad
+/// is ever found.)
 async fn worker(user: User<'_>, piece: Piece) {
     let got = user.pread(piece.fd, piece.at, piece.len, piece.offset).await;
-    assert_eq!(got, Ok(piece.len), "the file has the bytes asked for");
+    if let Err(error) = got {
+        user.check_failed(format!("read of {} bytes at {}: {error}", piece.len, piece.offset));
+        return user.abort().await;
+    }
     let Some(bad) = user.find_mismatch(piece.at, piece.len, piece.byte).await else {
         return;
     };
-    let from = bad.saturating_sub(8);
-    let mut around = vec![0; 16.min(piece.len - from) as usize];
-    user.load(piece.at + from, &mut around).await;
+    user.check_failed(format!(
+        "Bad data at 0x{bad:06x} of the {} bytes read at {:#x} of the file",
+        piece.len, piece.offset
+    ));
+    let mut around = [0; 16];
+    user.load(VirtAddr::new((piece.at + bad).get() - 8), &mut around).await;
     let hex: Vec<String> = around.iter().map(|byte| format!("{byte:02x}")).collect();
     let message = format!(
         "Bad data at 0x{bad:06x} (address {}): {}",
         piece.at + bad,
         hex.join(" ")
     );
-    user.check_failed(message.clone());
     user.print(format!("{message}\n")).await;
     user.abort().await;
 }
