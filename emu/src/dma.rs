@@ -41,6 +41,7 @@ pub(crate) async fn transfer<'w>(machine: &'w Machine<'w>, slot: usize, schedule
                 machine.guest().sector_moved(slot, &moved);
                 if moved.last {
                     machine.guest().transfer_done(slot);
+                    machine.next_transfer();
                 }
                 (moved.addr.get(), moved.lba)
             })

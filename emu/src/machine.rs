@@ -157,6 +157,10 @@ pub struct Machine<'w> {
     pub(crate) counters: RefCell<Vec<i64>>,
     pub(crate) disk: RefCell<Disk>,
     pub(crate) dma: RefCell<DmaEngine>,
+    /// Where the head will be when the transfer it works on ends; `None` when it has none.
+    pub(crate) head: Cell<Option<u64>>,
+    /// Transfers that wait for the head: their first sector, and their slot.
+    pub(crate) disk_queue: RefCell<Vec<(u64, usize)>>,
     pub(crate) transfers: Vec<CodeSlot<'w>>,
     pub(crate) transfer_contexts: Vec<ContextState>,
     pub(crate) guest: Cell<Option<&'w dyn Guest<'w>>>,
@@ -186,6 +190,8 @@ impl<'w> Machine<'w> {
             counters: RefCell::default(),
             disk: RefCell::new(Disk::new(costs.disk_timing())),
             dma: RefCell::new(DmaEngine::new(depth)),
+            head: Cell::new(None),
+            disk_queue: RefCell::default(),
             transfers: (0..depth).map(|_| Cell::default()).collect(),
             transfer_contexts: (0..depth).map(|_| ContextState::default()).collect(),
             guest: Cell::new(None),
@@ -465,22 +471,53 @@ impl<'w> Machine<'w> {
 
     /// Queues a transfer on the disk; `Err` gives it back when the queue is full. The device
     /// becomes an actor that moves a sector a step.
+    ///
+    /// The disk has one head and takes what is queued in one direction (C-LOOK): the next request
+    /// at or after the head, and from the lowest again after the last. When time does not matter
+    /// every request can go on at once.
     pub fn submit(&'w self, transfer: devices::Transfer) -> Result<usize, devices::Transfer> {
-        let jitter = self.disk_jitter();
-        let schedule =
-            self.disk
-                .borrow_mut()
-                .submit(self.now(), transfer.lba, transfer.sectors(), jitter);
-        let Ok(schedule) = schedule else {
+        if self.dma.borrow().in_flight().count() >= self.costs.disk_queue as usize {
             return Err(transfer);
-        };
+        }
+        let lba = transfer.lba;
         let slot = self.dma.borrow_mut().start(transfer);
+        if self.timed() && self.head.get().is_some() {
+            self.disk_queue.borrow_mut().push((lba, slot));
+        } else {
+            self.begin_transfer(slot);
+        }
+        Ok(slot)
+    }
+
+    /// The head turns to this transfer.
+    fn begin_transfer(&'w self, slot: usize) {
+        let (lba, sectors) = {
+            let dma = self.dma.borrow();
+            let transfer = dma.transfer(slot).expect("a transfer was started");
+            (transfer.lba, transfer.sectors())
+        };
+        self.head.set(Some(lba + u64::from(sectors)));
+        let jitter = self.disk_jitter();
+        let schedule = self.disk.borrow_mut().submit(self.now(), lba, sectors, jitter);
+        let schedule = schedule.expect("the DMA engine has no more places than the disk's queue");
         let first = crate::dma::sector_request(self, slot, &schedule, 0);
         self.transfers[slot].set(Some(ManuallyDrop::new(Box::pin(crate::dma::transfer(
             self, slot, schedule,
         )))));
         self.start_device(slot, &first);
-        Ok(slot)
+    }
+
+    /// The head is free, and turns to the next request in its direction.
+    pub(crate) fn next_transfer(&'w self) {
+        let Some(head) = self.head.take() else { return };
+        let next = {
+            let mut queue = self.disk_queue.borrow_mut();
+            let next = (0..queue.len()).min_by_key(|at| (queue[*at].0 < head, queue[*at]));
+            next.map(|at| queue.swap_remove(at))
+        };
+        if let Some((_, slot)) = next {
+            self.begin_transfer(slot);
+        }
     }
 
     /// Gives the place of a finished transfer back.

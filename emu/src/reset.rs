@@ -23,6 +23,8 @@ impl Machine<'_> {
         self.memory.borrow_mut().reset();
         self.disk.borrow_mut().reset();
         self.dma.borrow_mut().clear();
+        self.head.set(None);
+        self.disk_queue.borrow_mut().clear();
         for cpu in &self.cpus {
             cpu.tlb.borrow_mut().reset();
             cpu.walk_cache.borrow_mut().reset();
