@@ -68,15 +68,19 @@ impl Configuration {
                 }
             }
         }
-        self.reproducer.check(&self.params).map_err(|message| Error::Parameters {
-            reproducer: self.reproducer.name(),
-            message,
-        })
+        self.reproducer
+            .check(&self.params)
+            .map_err(|message| Error::Parameters {
+                reproducer: self.reproducer.name(),
+                message,
+            })
     }
 
     fn missing(&self, fix: &'static str, needs: &'static str, rest: &[&dyn Patch]) -> Error {
         let later = rest.iter().any(|it| it.name() == needs);
-        let in_kernel = os::fixes::KERNELS.iter().find(|it| it.patches.contains(&needs));
+        let in_kernel = os::fixes::KERNELS
+            .iter()
+            .find(|it| it.patches.contains(&needs));
         let right = match (later, in_kernel) {
             (true, _) => format!("name `{needs}` first"),
             (false, Some(kernel)) => {
@@ -87,13 +91,26 @@ impl Configuration {
         Error::BuildsOn { fix, needs, right }
     }
 
+    /// Whether simulated time decides what is enabled.
+    pub(crate) fn keeps_time(&self) -> bool {
+        // The seed does not matter: only the kind of chooser is looked at.
+        (self.chooser.make)(0).is_none_or(|it| it.keeps_time())
+    }
+
     fn all_patches(&self) -> Vec<&'static dyn Patch> {
-        self.base_patches.iter().chain(&self.patches).copied().collect()
+        self.base_patches
+            .iter()
+            .chain(&self.patches)
+            .copied()
+            .collect()
     }
 
     /// Builds the machine and prepares it, for the time of `work`.
     pub fn boot<R>(self: Arc<Self>, work: impl for<'w> FnOnce(&mut Session<'w>) -> R) -> R {
-        let memory_mib = self.reproducer.memory_mib(&self.params).clamp(1, MAX_MEMORY_MIB);
+        let memory_mib = self
+            .reproducer
+            .memory_mib(&self.params)
+            .clamp(1, MAX_MEMORY_MIB);
         let kernel = Kernel::new(os::Config {
             costs: self.machine.costs.clone(),
             size: Size {
@@ -113,10 +130,18 @@ impl Configuration {
     pub fn saved_form(&self) -> SavedConfiguration {
         SavedConfiguration {
             reproducer: self.reproducer.name().to_string(),
-            set: self.params.iter().map(|(name, value)| (name.to_string(), value)).collect(),
+            set: self
+                .params
+                .iter()
+                .map(|(name, value)| (name.to_string(), value))
+                .collect(),
             kernel: self.kernel.name.to_string(),
             fixes: self.fixes.clone(),
-            patches: self.patches.iter().map(|it| it.name().to_string()).collect(),
+            patches: self
+                .patches
+                .iter()
+                .map(|it| it.name().to_string())
+                .collect(),
             flush: self.flush.name().to_string(),
             machine: match &self.machine.text {
                 None => SavedMachine::Preset(self.machine.costs.name.clone()),

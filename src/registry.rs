@@ -115,7 +115,10 @@ impl Registry {
             Item::Flush(it) => ("flush policy", it.name(), self.flush(it.name()).is_ok()),
             Item::Chooser(it) => ("chooser", it.name, self.chooser(it.name).is_ok()),
         };
-        assert!(!taken, "there is a {kind} `{name}` already; give yours another name");
+        assert!(
+            !taken,
+            "there is a {kind} `{name}` already; give yours another name"
+        );
         match item {
             Item::Fix(it) => self.fixes.push(it),
             Item::Row(it) => self.rows.push(it),
@@ -138,8 +141,11 @@ impl Registry {
 
     /// Finds a patch by its name, or a row by its id.
     pub fn fix(&self, name: &str) -> Result<Fix, Error> {
-        let mut all: Vec<(&str, Fix)> =
-            self.fixes.iter().map(|it| (it.name(), Fix::Patch(*it))).collect();
+        let mut all: Vec<(&str, Fix)> = self
+            .fixes
+            .iter()
+            .map(|it| (it.name(), Fix::Patch(*it)))
+            .collect();
         all.extend(self.rows.iter().map(|it| (it.id, Fix::Row(*it))));
         find("fix or row", &all, |it| it.0, name).map(|it| it.1)
     }
@@ -190,11 +196,13 @@ fn find<'a, T>(
     name_of: impl Fn(&T) -> &str,
     name: &str,
 ) -> Result<&'a T, Error> {
-    all.iter().find(|it| name_of(it) == name).ok_or_else(|| Error::Unknown {
-        kind,
-        name: name.to_string(),
-        hint: hint(name, all.iter().map(&name_of)),
-    })
+    all.iter()
+        .find(|it| name_of(it) == name)
+        .ok_or_else(|| Error::Unknown {
+            kind,
+            name: name.to_string(),
+            hint: hint(name, all.iter().map(&name_of)),
+        })
 }
 
 #[cfg(test)]
@@ -204,18 +212,35 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_nearest() {
         let registry = Registry::standard();
-        let error = registry.reproducer("forkscrw").err().expect("unknown").to_string();
-        assert!(error.contains("`forkscrw`") && error.contains("did you mean `forkscrew`"), "{error}");
+        let error = registry
+            .reproducer("forkscrw")
+            .err()
+            .expect("unknown")
+            .to_string();
+        assert!(
+            error.contains("`forkscrw`") && error.contains("did you mean `forkscrew`"),
+            "{error}"
+        );
         let error = registry.fix("b02").err().expect("unknown").to_string();
         assert!(error.contains("`B02`"), "{error}");
-        let error = registry.machine("skylake").err().expect("unknown").to_string();
-        assert!(error.contains("`skylake-2s`") && error.contains(".toml"), "{error}");
+        let error = registry
+            .machine("skylake")
+            .err()
+            .expect("unknown")
+            .to_string();
+        assert!(
+            error.contains("`skylake-2s`") && error.contains(".toml"),
+            "{error}"
+        );
     }
 
     #[test]
     #[should_panic(expected = "there is a row `B02` already")]
     fn a_name_is_given_once() {
-        let taken = *os::fixes::ROWS.iter().find(|row| row.id == "B02").expect("a row");
+        let taken = *os::fixes::ROWS
+            .iter()
+            .find(|row| row.id == "B02")
+            .expect("a row");
         let _ = Registry::standard().with(row(taken));
     }
 }

@@ -132,10 +132,11 @@ impl Report {
             none if none.is_empty() => none,
             fixes => format!(" + {fixes}"),
         };
-        let seconds = self.cycles as f64 / it.machine.costs.hz as f64;
+        let time = time(self.cycles, it.machine.costs.hz);
+        let cpus = if it.cpus == 1 { "CPU" } else { "CPUs" };
         format!(
             "{} on {}{fixes}: {outcome}{words}\n\
-             {} with {} CPUs, flush {}, {} seed {}; {} steps, {seconds:.6} s, digest {}\n",
+             {} with {} {cpus}, flush {}, {} seed {}; {} steps, {time}, digest {}\n",
             it.reproducer.name(),
             it.kernel.name,
             it.machine.costs.name,
@@ -158,9 +159,12 @@ impl Report {
             }
             told.push(first.oracle);
             text.push_str(&format!("\n{first}\n"));
-            let same = self.violations.iter().filter(|it| it.oracle == first.oracle);
+            let mut same = self
+                .violations
+                .iter()
+                .filter(|it| it.oracle == first.oracle);
             let more = same.clone().count() - 1;
-            if let Some(last) = same.last().filter(|_| more > 0) {
+            if let Some(last) = same.next_back().filter(|_| more > 0) {
                 text.push_str(&format!(
                     "  and {more} more from {}, the last at step {}\n",
                     first.oracle, last.step
@@ -182,6 +186,16 @@ impl Report {
             text.push_str(&format!("\nnote: {warning}\n"));
         }
         text
+    }
+}
+
+/// A time of the machine, in the unit that suits it.
+fn time(cycles: u64, hz: u64) -> String {
+    let seconds = cycles as f64 / hz as f64;
+    match seconds {
+        1.0.. => format!("{seconds:.3} s"),
+        0.001.. => format!("{:.3} ms", seconds * 1e3),
+        _ => format!("{:.3} us", seconds * 1e6),
     }
 }
 

@@ -203,7 +203,12 @@ impl Run {
         let mut by_row: BTreeMap<&str, (&'static str, u64)> = BTreeMap::new();
         for row in rows {
             for (name, value) in row.set {
-                if !self.reproducer.parameters().iter().any(|it| it.name == *name) {
+                if !self
+                    .reproducer
+                    .parameters()
+                    .iter()
+                    .any(|it| it.name == *name)
+                {
                     return Err(self.lacks(row, name, *value));
                 }
                 if self.set.contains_key(*name) {
@@ -253,14 +258,16 @@ impl Run {
         for (_, fix) in &self.fixes {
             let more = match fix {
                 Fix::Patch(patch) => vec![*patch],
-                Fix::Row(row) => {
-                    row.patches.iter().map(|it| self.registry.patch(it)).collect::<Result<_, _>>()?
-                }
+                Fix::Row(row) => row
+                    .patches
+                    .iter()
+                    .map(|it| self.registry.patch(it))
+                    .collect::<Result<_, _>>()?,
             };
             for patch in more {
                 let name = patch.name();
-                let there = kernel.patches.contains(&name)
-                    || patches.iter().any(|it| it.name() == name);
+                let there =
+                    kernel.patches.contains(&name) || patches.iter().any(|it| it.name() == name);
                 if !there {
                     patches.push(patch);
                 }
@@ -274,7 +281,11 @@ pub(crate) fn base_patches(
     registry: &Registry,
     kernel: &BaseKernel,
 ) -> Result<Vec<&'static dyn Patch>, Error> {
-    kernel.patches.iter().map(|name| registry.patch(name)).collect()
+    kernel
+        .patches
+        .iter()
+        .map(|name| registry.patch(name))
+        .collect()
 }
 
 fn kernel_of_rows(rows: &[Row]) -> Result<Option<&'static str>, Error> {

@@ -11,8 +11,8 @@ use crate::{Configuration, Report};
 /// Steps between two ticks of whoever watches a long run.
 const TICK: u64 = 5_000_000;
 
-/// Steps recorded at a time: some 200 MB of records.
-const RECORDS: u64 = 1 << 20;
+/// Steps recorded at a time: some 100 MB of records.
+const RECORDS: u64 = 1 << 19;
 
 /// A prepared machine. Each run starts from the same state, whatever ran before.
 pub struct Session<'w> {
@@ -52,7 +52,7 @@ impl<'w> Session<'w> {
             Some(saved) => Some(Box::new(ReplayChooser::new(
                 saved.segments.clone(),
                 saved.steps,
-                self.configuration.chooser.is_timed(seed),
+                self.configuration.keeps_time(),
             ))),
             None => (self.configuration.chooser.make)(seed),
         };
@@ -108,11 +108,21 @@ impl<'w> Session<'w> {
         &mut self,
         seed: u64,
         window: Window,
+        take: impl FnMut(&Kernel<'w>, &Record) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.each_record_by(RECORDS, seed, window, take)
+    }
+
+    fn each_record_by<E>(
+        &mut self,
+        at_a_time: u64,
+        seed: u64,
+        window: Window,
         mut take: impl FnMut(&Kernel<'w>, &Record) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut from = window.from;
         while from <= window.to {
-            let to = window.to.min(from.saturating_add(RECORDS - 1));
+            let to = window.to.min(from.saturating_add(at_a_time - 1));
             self.begin(seed);
             self.kernel.machine.record(Window { from, to });
             let ended = self.go_to(to).is_some();
@@ -125,5 +135,78 @@ impl<'w> Session<'w> {
             from = to + 1;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Run;
+
+    fn forkscrew(chooser: &str) -> Run {
+        Run::of("forkscrew")
+            .and_then(|it| it.chooser(chooser))
+            .expect("known names")
+    }
+
+    #[test]
+    fn a_run_in_many_pieces_is_the_same_run() {
+        for chooser in ["timed", "random"] {
+            let whole = forkscrew(chooser).seed(9).run().expect("it can be built");
+            let pieces = forkscrew(chooser).session(|session| {
+                session.begin(9);
+                let mut target = 0;
+                let stop = loop {
+                    target += 7;
+                    if let Some(stop) = session.go_to(target) {
+                        break stop;
+                    }
+                };
+                session.end(9, stop)
+            });
+            let pieces = pieces.expect("it can be built");
+            assert_eq!(
+                (pieces.digest, pieces.steps),
+                (whole.digest, whole.steps),
+                "{chooser}"
+            );
+            assert_eq!(pieces.words(), whole.words(), "{chooser}");
+        }
+    }
+
+    #[test]
+    fn what_ran_before_in_a_session_does_not_matter() {
+        let alone = forkscrew("timed").seed(5).run().expect("it can be built");
+        let after = forkscrew("timed").session(|session| {
+            session.run(4);
+            session.run(5)
+        });
+        let after = after.expect("it can be built");
+        assert_eq!(after.digest, alone.digest);
+        assert_eq!(after.violations, alone.violations);
+        assert_eq!(after.stdout, alone.stdout);
+    }
+
+    #[test]
+    fn each_step_is_handed_over_once_and_in_order() {
+        let run = forkscrew("timed");
+        let steps = run.run().expect("it can be built").steps;
+        let seen = run.session(|session| {
+            let mut seen = Vec::new();
+            let all = Window {
+                from: 1,
+                to: u64::MAX,
+            };
+            let Ok(()) =
+                session.each_record_by::<std::convert::Infallible>(100, 1, all, |_, it| {
+                    seen.push(it.step);
+                    Ok(())
+                });
+            seen
+        });
+        assert_eq!(
+            seen.expect("it can be built"),
+            (1..=steps).collect::<Vec<_>>()
+        );
     }
 }

@@ -10,8 +10,7 @@ pub(crate) fn hint<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> 
     let known: Vec<&str> = known.into_iter().collect();
     let mut near: Vec<(f64, &str)> = known
         .iter()
-        .map(|it| (likeness(name, it), *it))
-        .filter(|(likeness, _)| *likeness >= ALIKE)
+        .filter_map(|it| Some((likeness(name, it)?, *it)))
         .collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0));
     near.truncate(3);
@@ -22,12 +21,17 @@ pub(crate) fn hint<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> 
     match known.len() {
         0 => "; there are none".to_string(),
         1..=SHORT => format!("; there is {}", quoted(&known, ", ")),
-        many => format!("; there are {many}"),
+        many => format!("; there are {many}, see `shootdown list`"),
     }
 }
 
-fn likeness(a: &str, b: &str) -> f64 {
-    strsim::jaro_winkler(&a.to_lowercase(), &b.to_lowercase())
+/// How alike two names are, if they are: by Jaro and Winkler, or one slip of the finger apart,
+/// which is what short ids need.
+fn likeness(a: &str, b: &str) -> Option<f64> {
+    let (a, b) = (a.to_lowercase(), b.to_lowercase());
+    let alike = strsim::jaro_winkler(&a, &b);
+    let slip = strsim::osa_distance(&a, &b) <= 1;
+    (slip || alike >= ALIKE).then_some(if slip { alike.max(ALIKE) } else { alike })
 }
 
 fn quoted(names: &[&str], between: &str) -> String {
@@ -44,11 +48,15 @@ mod tests {
         let known = ["pg-gup", "pg-gup-fast", "fast-gup", "B02"];
         assert!(hint("pg-gpu", known).starts_with("; did you mean `pg-gup`"));
         assert_eq!(hint("b02", known), "; did you mean `B02`?");
+        assert_eq!(hint("B2", known), "; did you mean `B02`?");
     }
 
     #[test]
     fn a_short_list_is_shown_when_nothing_is_near() {
-        assert_eq!(hint("zzz", ["timed", "random"]), "; there is `timed`, `random`");
+        assert_eq!(
+            hint("zzz", ["timed", "random"]),
+            "; there is `timed`, `random`"
+        );
         assert_eq!(hint("zzz", []), "; there are none");
     }
 }

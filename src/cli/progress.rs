@@ -1,0 +1,41 @@
+//! Progress of a run, on a terminal, once it takes longer than a second.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A line that shows the steps taken.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    what: &'static str,
+}
+
+impl Progress {
+    pub fn new(what: &'static str) -> Progress {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{elapsed}]") {
+            bar.set_style(style);
+        }
+        Progress { bar, what }
+    }
+
+    /// Called now and then. Only this reads the host's clock, and the machine never sees it.
+    pub fn tick(&self, steps: u64) {
+        if self.bar.is_hidden() && self.bar.elapsed() > Duration::from_secs(1) {
+            // Draws nothing when standard error is no terminal.
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        self.bar.set_message(format!(
+            "{}: {} million steps",
+            self.what,
+            steps / 1_000_000
+        ));
+        self.bar.tick();
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,354 @@
+//! The diagram of a violation: a column for each CPU that takes part and one for the disk, time
+//! downwards, in the kernel's function names, and only the steps that matter.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+
+use emu::{ContextId, Object, Record, Role, ThreadId, Violation, Window};
+
+use crate::diagram_row::{Row, truncated};
+use crate::{Report, Session};
+
+/// A story is told from here at most, in steps before the violation.
+const LOOK_BACK: u64 = 2_000_000;
+/// And so many steps beyond it.
+const LOOK_AHEAD: u64 = 200;
+/// A story of more rows is told without those that only count or read.
+const SHORT: usize = 20;
+/// Rows shown; of more, the first and the last.
+const ROWS: usize = 40;
+/// Of too many rows, so many from the beginning.
+const FIRST_ROWS: usize = 14;
+/// A column's width goes up to this, in characters.
+const WIDTH: usize = 36;
+
+/// The steps that led to a violation, beside each other.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Diagram {
+    columns: Vec<String>,
+    rows: Vec<Row>,
+    /// Rows that a long story does without.
+    dropped: usize,
+}
+
+/// What has a column.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Column {
+    Cpu(u16),
+    Disk,
+}
+
+impl Column {
+    fn of(record: &Record) -> Column {
+        match record.actor.role() {
+            Role::Cpu(cpu) | Role::Irq(cpu) => Column::Cpu(cpu.0),
+            Role::Device(_) => Column::Disk,
+        }
+    }
+}
+
+impl Diagram {
+    /// The diagram of the first violation that names objects, by running again.
+    pub(crate) fn of(report: &Report) -> Option<Diagram> {
+        let violation = report.violations.iter().find(|it| !it.focus.is_empty())?;
+        let configuration = Arc::clone(&report.configuration);
+        configuration.boot(|session| {
+            let names = names(session, report.seed, violation);
+            let records = story(session, report.seed, violation);
+            Diagram::from_records(&records, &names, violation)
+        })
+    }
+
+    fn from_records(
+        records: &[Record],
+        names: &BTreeMap<ThreadId, String>,
+        violation: &Violation,
+    ) -> Option<Diagram> {
+        let mut columns: BTreeMap<Column, Vec<String>> = BTreeMap::new();
+        for record in records {
+            let who = columns.entry(Column::of(record)).or_default();
+            let name = match record.context {
+                ContextId::Thread(thread) => names.get(&thread),
+                _ => None,
+            };
+            if let Some(name) = name.filter(|name| !who.contains(name)) {
+                who.push(name.clone());
+            }
+        }
+        if columns.is_empty() {
+            return None;
+        }
+        let place: BTreeMap<Column, usize> = columns
+            .keys()
+            .enumerate()
+            .map(|(at, column)| (*column, at))
+            .collect();
+        let mut rows: Vec<Row> = Vec::new();
+        // Who acted last in each column, where it changes.
+        let mut last: BTreeMap<usize, &str> = BTreeMap::new();
+        for record in records {
+            let at = place[&Column::of(record)];
+            match rows.last_mut() {
+                Some(row) if row.takes(at, record) => row.push(record),
+                _ => {
+                    let name = match record.context {
+                        ContextId::Thread(thread) => names.get(&thread).map(String::as_str),
+                        _ => None,
+                    };
+                    let several = columns[&Column::of(record)].len() > 1;
+                    let before = name.and_then(|name| last.insert(at, name));
+                    let say = name.filter(|_| several && before != name);
+                    rows.push(Row::new(at, record, say));
+                }
+            }
+            if record.step == violation.step
+                && let Some(row) = rows.last_mut()
+            {
+                row.mark(violation.word);
+            }
+        }
+        let header = |(column, who): (&Column, &Vec<String>)| match (column, who.as_slice()) {
+            (Column::Disk, _) => "disk".to_string(),
+            (Column::Cpu(cpu), []) => format!("CPU {cpu}"),
+            (Column::Cpu(cpu), who) => format!("CPU {cpu} ({})", who.join(", ")),
+        };
+        let dropped = thin_out(&mut rows);
+        let mut diagram = Diagram {
+            columns: columns.iter().map(header).collect(),
+            rows,
+            dropped,
+        };
+        diagram.drop_empty_columns();
+        Some(diagram)
+    }
+
+    fn drop_empty_columns(&mut self) {
+        for column in (0..self.columns.len()).rev() {
+            if self.rows.iter().all(|row| row.column() != column) {
+                self.columns.remove(column);
+                self.rows
+                    .iter_mut()
+                    .for_each(|row| row.column_removed(column));
+            }
+        }
+    }
+
+    fn widths(&self) -> Vec<usize> {
+        let mut widths: Vec<usize> = self.columns.iter().map(|it| it.chars().count()).collect();
+        for row in &self.rows {
+            let widest = row
+                .lines()
+                .iter()
+                .map(|it| it.chars().count())
+                .max()
+                .unwrap_or(0);
+            widths[row.column()] = widths[row.column()].max(widest);
+        }
+        widths.into_iter().map(|width| width.min(WIDTH)).collect()
+    }
+}
+
+/// Takes from too long a story what it needs least: rows on counts, then rows that only read. The
+/// first row stays, since a story begins there.
+fn thin_out(rows: &mut Vec<Row>) -> usize {
+    let before = rows.len();
+    for least in 1..=2 {
+        if rows.len() <= SHORT {
+            break;
+        }
+        let mut first = true;
+        rows.retain(|row| std::mem::take(&mut first) || row.weight() >= least);
+    }
+    before - rows.len()
+}
+
+/// The tasks by their threads, as they were when the violation was found, and those that were
+/// gone by then.
+fn names(
+    session: &mut Session<'_>,
+    seed: u64,
+    violation: &Violation,
+) -> BTreeMap<ThreadId, String> {
+    let mut names = BTreeMap::new();
+    session.begin(seed);
+    for step in [first_step(violation), violation.step] {
+        let ended = session.go_to(step).is_some();
+        for task in session.kernel().tasks.borrow().values() {
+            names.insert(task.thread, task.name.clone());
+        }
+        if ended {
+            break;
+        }
+    }
+    names
+}
+
+fn first_step(violation: &Violation) -> u64 {
+    violation
+        .since
+        .max(violation.step.saturating_sub(LOOK_BACK))
+        .max(1)
+}
+
+/// The steps that matter: those that touch what the violation is about.
+fn story(session: &mut Session<'_>, seed: u64, violation: &Violation) -> Vec<Record> {
+    let focus: BTreeSet<Object> = violation.focus.iter().copied().collect();
+    let window = Window {
+        from: first_step(violation),
+        to: violation.step.saturating_add(LOOK_AHEAD),
+    };
+    let mut records = Vec::new();
+    let Ok(()) = session.each_record::<Infallible>(seed, window, |_, record| {
+        let after = record.step > violation.step;
+        if record.step == violation.step || (focus.contains(&record.object) && !after) {
+            records.push(*record);
+        }
+        Ok(())
+    });
+    records
+}
+
+impl fmt::Display for Diagram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let widths = self.widths();
+        let line = |f: &mut fmt::Formatter<'_>, step: &str, cells: &[&str]| {
+            let mut text = format!("{step:>9}");
+            for (cell, width) in cells.iter().zip(&widths) {
+                text.push_str(&format!("  {:<width$}", truncated(cell, *width)));
+            }
+            writeln!(f, "{}", text.trim_end())
+        };
+        let headers: Vec<&str> = self.columns.iter().map(String::as_str).collect();
+        line(f, "step", &headers)?;
+        let skipped = match self.rows.len() {
+            many if many > ROWS => FIRST_ROWS..FIRST_ROWS + many - ROWS,
+            _ => 0..0,
+        };
+        for (at, row) in self.rows.iter().enumerate() {
+            if at == skipped.start && !skipped.is_empty() {
+                writeln!(f, "{:>9}  ... {} rows left out ...", "", skipped.len())?;
+            }
+            if skipped.contains(&at) {
+                continue;
+            }
+            let step = row.step().to_string();
+            for (number, text) in row.lines().iter().enumerate() {
+                let mut cells = vec![""; self.columns.len()];
+                cells[row.column()] = text;
+                line(f, if number == 0 { &step } else { "" }, &cells)?;
+            }
+        }
+        if self.dropped > 0 {
+            let rows = if self.dropped == 1 { "row" } else { "rows" };
+            let what = format!("{rows} that only read or count left out");
+            writeln!(f, "{:>9}  ({} {what})", "", self.dropped)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::Location;
+
+    use emu::{Access, ActorId, CpuId, SpanStack};
+    use mmu::{Pfn, PhysAddr, Pte, PteFlags};
+
+    use super::*;
+
+    fn record(
+        step: u64,
+        actor: ActorId,
+        object: Object,
+        access: Access,
+        span: &'static str,
+    ) -> Record {
+        let context = match actor.role() {
+            Role::Cpu(cpu) => ContextId::Thread(ThreadId(u32::from(cpu.0))),
+            Role::Irq(cpu) => ContextId::Handler(cpu, 0),
+            Role::Device(slot) => ContextId::Device(slot as u16),
+        };
+        let mut spans = SpanStack::default();
+        if !span.is_empty() {
+            spans.push(span);
+        }
+        Record {
+            step,
+            cycle: step * 10,
+            actor,
+            context,
+            object,
+            access,
+            value: Pte::leaf(Pfn::new(7), PteFlags::R | PteFlags::W).raw(),
+            spans,
+            at: Location::caller(),
+        }
+    }
+
+    fn violation(step: u64) -> Violation {
+        Violation {
+            oracle: "dma-target",
+            word: "CORRUPT",
+            message: String::new(),
+            step,
+            cycle: 0,
+            focus: Vec::new(),
+            since: 0,
+        }
+    }
+
+    fn sector(frame: u64, sector: u64) -> Object {
+        Object::sector(PhysAddr::new(frame * 4096 + sector * 512))
+    }
+
+    #[test]
+    fn a_column_for_each_cpu_and_one_for_all_transfers() {
+        let (one, two) = (ActorId::cpu(CpuId(0)), ActorId::cpu(CpuId(2)));
+        let entry = Object::pte(PhysAddr::new(0x1f008));
+        let records = [
+            record(10, one, entry, Access::Read, "follow_page"),
+            record(11, two, entry, Access::Read, "copy_one_pte"),
+            record(12, two, entry, Access::Update, "copy_one_pte"),
+            record(13, ActorId::device(0), sector(7, 0), Access::Write, ""),
+            record(14, ActorId::device(1), sector(7, 1), Access::Write, ""),
+        ];
+        let names = BTreeMap::from([
+            (ThreadId(0), "worker-0".to_string()),
+            (ThreadId(2), "forker".to_string()),
+        ]);
+        let diagram = Diagram::from_records(&records, &names, &violation(14)).expect("a story");
+        let expected = "     step  CPU 0 (worker-0)                   CPU 2 (forker)                      disk
+       10  follow_page
+             entry 0x1f008 is frame 7 rw----
+       11                                     copy_one_pte x2
+                                                entry 0x1f008 is frame 7 rw----
+                                                entry 0x1f008 was frame 7 rw----
+       13                                                                         DMA x2
+                                                                                    writes frame 7 sectors 0-1
+                                                                                  *** CORRUPT
+";
+        assert_eq!(diagram.to_string(), expected);
+    }
+
+    #[test]
+    fn a_long_story_keeps_its_beginning_and_its_end() {
+        let cpu = |n: u64| ActorId::cpu(CpuId((n % 2) as u16));
+        let mut records: Vec<Record> = (1..=100)
+            .map(|n| record(n, cpu(n), sector(7, 0), Access::Read, "f"))
+            .collect();
+        let count = Object::page(Pfn::new(7));
+        records.insert(50, record(50, cpu(0), count, Access::Update, "get_page"));
+        let diagram = Diagram::from_records(&records, &BTreeMap::new(), &violation(100));
+        let text = diagram.expect("a story").to_string();
+        assert!(text.contains("... 60 rows left out ..."), "{text}");
+        assert!(
+            text.contains("\n        1  ") && text.contains("\n      100  "),
+            "{text}"
+        );
+        assert!(!text.contains("\n       50  "), "{text}");
+        assert!(text.contains("(1 row that only read or count"), "{text}");
+        assert!(!text.contains("get_page"), "{text}");
+    }
+}
