@@ -68,12 +68,18 @@ impl Configuration {
                 }
             }
         }
-        self.reproducer
-            .check(&self.params)
-            .map_err(|message| Error::Parameters {
-                reproducer: self.reproducer.name(),
-                message,
-            })
+        let memory_mib = self.reproducer.memory_mib(&self.params);
+        let fits = match memory_mib {
+            1..=MAX_MEMORY_MIB => Ok(()),
+            _ => Err(format!(
+                "it asks for {memory_mib} MiB of memory, and a machine has 1 to {MAX_MEMORY_MIB}"
+            )),
+        };
+        let checked = fits.and_then(|()| self.reproducer.check(&self.params));
+        checked.map_err(|message| Error::Parameters {
+            reproducer: self.reproducer.name(),
+            message,
+        })
     }
 
     fn missing(&self, fix: &'static str, needs: &'static str, rest: &[&dyn Patch]) -> Error {
@@ -107,10 +113,7 @@ impl Configuration {
 
     /// Builds the machine and prepares it, for the time of `work`.
     pub fn boot<R>(self: Arc<Self>, work: impl for<'w> FnOnce(&mut Session<'w>) -> R) -> R {
-        let memory_mib = self
-            .reproducer
-            .memory_mib(&self.params)
-            .clamp(1, MAX_MEMORY_MIB);
+        let memory_mib = self.reproducer.memory_mib(&self.params);
         let kernel = Kernel::new(os::Config {
             costs: self.machine.costs.clone(),
             size: Size {

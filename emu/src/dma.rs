@@ -27,7 +27,9 @@ pub(crate) fn sector_request(
 pub(crate) async fn transfer<'w>(machine: &'w Machine<'w>, slot: usize, schedule: Schedule) {
     let sectors = {
         let dma = machine.dma();
-        dma.transfer(slot).expect("a transfer was started").sectors()
+        dma.transfer(slot)
+            .expect("a transfer was started")
+            .sectors()
     };
     for index in 0..sectors {
         let request = sector_request(machine, slot, &schedule, index);

@@ -176,8 +176,7 @@ impl<'w> Machine<'w> {
         candidates.clear();
         self.for_each_marked(|slot| {
             let actor = self.actor_of_slot(slot);
-            let keyed =
-                !engine.keeps_time.get() || engine.timed.key_of(slot) != WinnerTree::NONE;
+            let keyed = !engine.keeps_time.get() || engine.timed.key_of(slot) != WinnerTree::NONE;
             if keyed && self.enabled(actor) {
                 candidates.push((actor, self.request_of(actor)));
             }
@@ -199,7 +198,9 @@ impl<'w> Machine<'w> {
         match chosen {
             Ok(actor) if candidates.iter().any(|(one, _)| *one == actor) => Some(actor),
             Ok(actor) => {
-                self.stop(Stop::Diverged(format!("{actor} was chosen and cannot go on")));
+                self.stop(Stop::Diverged(format!(
+                    "{actor} was chosen and cannot go on"
+                )));
                 None
             }
             Err(why) => {
@@ -352,7 +353,11 @@ impl<'w> Machine<'w> {
             let slot = |next: bool| -> Option<ManuallyDrop<Code<'w>>> {
                 let threads = self.threads.borrow();
                 let it = &threads[thread.0 as usize];
-                if next { it.next_code.take() } else { it.code.take() }
+                if next {
+                    it.next_code.take()
+                } else {
+                    it.code.take()
+                }
             };
             let mut code = slot(false).expect("a running thread has code");
             let ended = code.as_mut().poll(&mut Context::from_waker(Waker::noop()));
@@ -363,7 +368,9 @@ impl<'w> Machine<'w> {
                 drop(ManuallyDrop::into_inner(code));
                 self.dying.set(false);
             } else {
-                self.threads.borrow()[thread.0 as usize].code.set(Some(code));
+                self.threads.borrow()[thread.0 as usize]
+                    .code
+                    .set(Some(code));
                 return Poll::Pending;
             }
             let threads = self.threads.borrow();
@@ -383,8 +390,7 @@ impl<'w> Machine<'w> {
         let actor = ActorId::irq(id);
         self.grant(actor);
         let now = self.engine.keeps_time.get().then(|| self.now());
-        let vector = (cpu.irqs_enabled.get()
-            && (cpu.handler_depth.get() as usize) < MAX_NESTING)
+        let vector = (cpu.irqs_enabled.get() && (cpu.handler_depth.get() as usize) < MAX_NESTING)
             .then(|| cpu.interrupts.borrow().deliverable(now))
             .flatten();
         match vector {
@@ -403,11 +409,14 @@ impl<'w> Machine<'w> {
         cpu.handler_depth.set(depth + 1);
         cpu.irqs_enabled.set(false);
         self.engine.context.set(ContextId::Handler(id, depth));
-        cpu.handlers
-            .borrow_mut()
-            .push((vector, ManuallyDrop::new(self.guest().interrupt(id, vector))));
+        cpu.handlers.borrow_mut().push((
+            vector,
+            ManuallyDrop::new(self.guest().interrupt(id, vector)),
+        ));
         if self.engine.keeps_time.get() {
-            self.engine.timed.set(self.slot(ActorId::cpu(id)), WinnerTree::NONE);
+            self.engine
+                .timed
+                .set(self.slot(ActorId::cpu(id)), WinnerTree::NONE);
         }
         self.taken(
             Object::new(Kind::Irq, u64::from(id.0)),
@@ -422,7 +431,10 @@ impl<'w> Machine<'w> {
     fn poll_handler(&'w self, id: CpuId) {
         let cpu = &self.cpus[id.0 as usize];
         let depth = cpu.handler_depth.get();
-        assert!(depth > 0, "an interrupt actor was granted a step it has no use for");
+        assert!(
+            depth > 0,
+            "an interrupt actor was granted a step it has no use for"
+        );
         self.engine.context.set(ContextId::Handler(id, depth - 1));
         let (vector, mut code) = cpu.handlers.borrow_mut().pop().expect("a handler runs");
         let ended = code.as_mut().poll(&mut Context::from_waker(Waker::noop()));
@@ -440,7 +452,9 @@ impl<'w> Machine<'w> {
             return self.poll_handler(id);
         }
         let slot = self.slot(ActorId::cpu(id));
-        let done = self.engine.times[self.slot(ActorId::irq(id))].get().max(self.now())
+        let done = self.engine.times[self.slot(ActorId::irq(id))]
+            .get()
+            .max(self.now())
             + u64::from(self.costs.irq_exit);
         self.engine.times[slot].set(self.engine.times[slot].get().max(done));
         self.rekey_irq(id);
@@ -563,7 +577,10 @@ impl<'w> Machine<'w> {
             Some(cpu) => self.line_cost(object, cpu),
             None => 0,
         };
-        let key = self.engine.timed.key(from, cost + u64::from(self.costs.l1), slot);
+        let key = self
+            .engine
+            .timed
+            .key(from, cost + u64::from(self.costs.l1), slot);
         self.engine.timed.set(slot, key);
     }
 
@@ -659,11 +676,7 @@ impl<'w> Machine<'w> {
 }
 
 fn delivery(cpu: CpuId) -> Request {
-    Request::touch(
-        Object::new(Kind::Irq, u64::from(cpu.0)),
-        Access::Update,
-        0,
-    )
+    Request::touch(Object::new(Kind::Irq, u64::from(cpu.0)), Access::Update, 0)
 }
 
 fn poll(slot: &CodeSlot<'_>) -> Poll<()> {
@@ -687,7 +700,10 @@ impl Future for RunThread<'_> {
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Leave> {
         let cpu = &self.machine.cpus[self.machine.cpu().0 as usize];
         if !self.started {
-            assert!(self.machine.alive(self.thread), "a dead thread was scheduled");
+            assert!(
+                self.machine.alive(self.thread),
+                "a dead thread was scheduled"
+            );
             cpu.running.set(Some(self.thread));
             self.started = true;
             return Poll::Pending;

@@ -11,9 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::RngCore;
 
 use crate::report::Waiting;
-use crate::{
-    Access, ContextId, Kind, LockId, Machine, Object, Request, ThreadId, Want, Word,
-};
+use crate::{Access, ContextId, Kind, LockId, Machine, Object, Request, ThreadId, Want, Word};
 
 /// A class of locks: what they guard, and how one waits for them.
 #[derive(PartialEq, Eq, Debug)]
@@ -41,6 +39,8 @@ struct Lock {
     spinners: Vec<usize>,
     /// Locks that were taken while this one was held.
     before: Vec<LockId>,
+    /// Whether it is in the `before` of another.
+    follows: bool,
 }
 
 /// All locks of a machine.
@@ -104,6 +104,7 @@ impl LockTable {
             queue: VecDeque::new(),
             spinners: Vec::new(),
             before: Vec::new(),
+            follows: false,
         };
         if let Some(id) = self.free.pop() {
             self.locks[id.0 as usize] = lock;
@@ -126,14 +127,17 @@ impl LockTable {
             lock.queue.clear();
             lock.spinners.clear();
             lock.before.clear();
+            lock.follows = false;
         }
         self.free.clone_from(&self.remembered.1);
         self.class_order.clear();
     }
 
     fn destroy(&mut self, id: LockId) {
-        for lock in &mut self.locks {
-            lock.before.retain(|after| *after != id);
+        if self.of(id).follows {
+            for lock in &mut self.locks {
+                lock.before.retain(|after| *after != id);
+            }
         }
         self.of_mut(id).before.clear();
         self.free.push(id);
@@ -164,6 +168,7 @@ impl LockTable {
         }
         let inverted = held != taken && self.precedes(taken, held);
         self.of_mut(held).before.push(taken);
+        self.of_mut(taken).follows = true;
         let classes = (self.of(held).class.name, self.of(taken).class.name);
         let class_inverted = classes.0 != classes.1
             && !self.class_order.contains(&classes)
@@ -219,8 +224,8 @@ impl<'w> Machine<'w> {
     /// Takes a spinlock, when it is free.
     #[track_caller]
     pub fn spin_lock(&'w self, id: LockId) -> impl Future<Output = SpinGuard<'w>> + use<'w> {
-        let request = Request::touch(lock_object(id), Access::Lock, self.costs.l1)
-            .when(Want::Lock(id));
+        let request =
+            Request::touch(lock_object(id), Access::Lock, self.costs.l1).when(Want::Lock(id));
         self.step(request, move |_| {
             self.take(id, Mode::Exclusive);
             SpinGuard {
@@ -256,7 +261,11 @@ impl<'w> Machine<'w> {
         if self.try_take(id, mode) {
             return true;
         }
-        self.locks.borrow_mut().of_mut(id).queue.push_back((thread, mode));
+        self.locks
+            .borrow_mut()
+            .of_mut(id)
+            .queue
+            .push_back((thread, mode));
         self.with_context(ContextId::Thread(thread), |state| {
             state.waits_for.set(Some(id));
         });
@@ -395,7 +404,11 @@ impl<'w> Machine<'w> {
                     held.iter().copied().find(|id| !locks.of(*id).class.sleeps)
                 });
                 let Some(id) = spinning else { return };
-                format!("with the {} spinlock {} held", locks.of(id).class.name, id.0)
+                format!(
+                    "with the {} spinlock {} held",
+                    locks.of(id).class.name,
+                    id.0
+                )
             }
         };
         let message = format!("{} may sleep in {what} {why}", self.name_of(context));
@@ -425,11 +438,17 @@ impl<'w> Machine<'w> {
                 let id = id.expect("everybody in the cycle waits");
                 focus.push(lock_object(id));
                 let class = self.locks.borrow().of(id).class.name;
-                format!("{} waits for the {class} lock {}", self.name_of(context), id.0)
+                format!(
+                    "{} waits for the {class} lock {}",
+                    self.name_of(context),
+                    id.0
+                )
             })
             .collect();
-        let message = format!("a cycle of waits: {}, which the first holds", steps.join(", held by whom "));
-        let message = message.replace("held by whom ", "whose holder ");
+        let message = format!(
+            "a cycle of waits, each for the next and the last for the first: {}",
+            steps.join("; ")
+        );
         self.violate("wait-graph", "DEADLOCK", message, focus, 0);
     }
 
@@ -499,7 +518,11 @@ impl<'w> Machine<'w> {
         let class = self.locks.borrow().of(id).class.name;
         match holders.is_empty() {
             true => format!("the {class} lock {}, which nobody holds", id.0),
-            false => format!("the {class} lock {}, held by {}", id.0, holders.join(" and ")),
+            false => format!(
+                "the {class} lock {}, held by {}",
+                id.0,
+                holders.join(" and ")
+            ),
         }
     }
 
@@ -519,7 +542,11 @@ impl<'w> Machine<'w> {
                     .iter()
                     .map(|(thread, mode)| format!("{} ({mode:?})", ContextId::Thread(*thread)))
                     .collect();
-                let how = if lock.exclusive.is_some() { "exclusive" } else { "shared" };
+                let how = if lock.exclusive.is_some() {
+                    "exclusive"
+                } else {
+                    "shared"
+                };
                 let holders: Vec<String> =
                     locks.holders(id).map(|holder| holder.to_string()).collect();
                 Some(format!(

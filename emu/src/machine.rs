@@ -346,7 +346,12 @@ impl<'w> Machine<'w> {
         since: u64,
     ) {
         let mut all = self.violations.borrow_mut();
-        if all.len() < MAX_VIOLATIONS {
+        let known = all
+            .iter()
+            .rev()
+            .filter(|it| it.oracle == oracle)
+            .take(MAX_VIOLATIONS);
+        if known.count() < MAX_VIOLATIONS {
             all.push(Violation {
                 oracle,
                 word,
@@ -451,7 +456,11 @@ impl<'w> Machine<'w> {
 
     /// The choices recorded.
     pub fn choices(&self) -> Option<Vec<crate::replay_file::Segment>> {
-        self.engine.recorder.borrow_mut().take().map(Recorder::finish)
+        self.engine
+            .recorder
+            .borrow_mut()
+            .take()
+            .map(Recorder::finish)
     }
 
     /// Access times of the disk vary as every cost does; a stream of their own.
@@ -498,7 +507,10 @@ impl<'w> Machine<'w> {
         };
         self.head.set(Some(lba + u64::from(sectors)));
         let jitter = self.disk_jitter();
-        let schedule = self.disk.borrow_mut().submit(self.now(), lba, sectors, jitter);
+        let schedule = self
+            .disk
+            .borrow_mut()
+            .submit(self.now(), lba, sectors, jitter);
         let schedule = schedule.expect("the DMA engine has no more places than the disk's queue");
         let first = crate::dma::sector_request(self, slot, &schedule, 0);
         self.transfers[slot].set(Some(ManuallyDrop::new(Box::pin(crate::dma::transfer(
@@ -528,7 +540,12 @@ impl<'w> Machine<'w> {
 
     /// Sends `vector` to `target` over the wire.
     pub(crate) fn send(&self, target: CpuId, vector: Vector) {
-        let delay = self.distance(self.cpu(), target, self.costs.wire_near, self.costs.wire_far);
+        let delay = self.distance(
+            self.cpu(),
+            target,
+            self.costs.wire_near,
+            self.costs.wire_far,
+        );
         self.raise_at(target, vector, self.now() + delay);
     }
 
@@ -747,8 +764,8 @@ impl<'w> Machine<'w> {
     }
 }
 
-/// So many violations tell enough; a run can have one at every step.
-const MAX_VIOLATIONS: usize = 1000;
+/// So many violations of one oracle tell enough; a run can have one at every step.
+const MAX_VIOLATIONS: usize = 100;
 
 impl Cpu<'_> {
     fn new(tlb: Tlb) -> Self {

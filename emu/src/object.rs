@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use mmu::{PhysAddr, Pfn};
+use mmu::{Pfn, PhysAddr};
 
 /// What kind of thing an [`Object`] is. The order is part of the replay format: append only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -102,7 +102,9 @@ pub enum ReplayError {
         within: &'static str,
     },
     /// Another version wrote it.
-    #[error("its format has version {found}, and this build reads version {VERSION}; save the run again with this build")]
+    #[error(
+        "its format has version {found}, and this build reads version {VERSION}; save the run again with this build"
+    )]
     Version {
         /// The version found.
         found: u64,
@@ -209,7 +211,9 @@ fn put(to: &mut Vec<u8>, mut value: u64) {
 /// Each byte changes the state by a bijection, so no change of one byte goes unnoticed.
 fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(bytes.len() as u64, |sum, byte| {
-        (sum ^ u64::from(*byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
+        (sum ^ u64::from(*byte))
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(23)
     })
 }
 
@@ -343,14 +347,22 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read() {
-        assert_eq!(ReplayFile::decode(&small().encode()).expect("whole"), small());
+        assert_eq!(
+            ReplayFile::decode(&small().encode()).expect("whole"),
+            small()
+        );
     }
 
     #[test]
     fn a_long_run_of_one_actor_is_cut() {
         let mut recorder = Recorder::default();
         for _ in 0..=MOST_STEPS {
-            recorder.push(ActorId::from_raw(1), Object::PRIVATE, Access::Read, Digest::new());
+            recorder.push(
+                ActorId::from_raw(1),
+                Object::PRIVATE,
+                Access::Read,
+                Digest::new(),
+            );
         }
         let steps: Vec<u32> = recorder.finish().iter().map(|it| it.steps).collect();
         assert_eq!(steps, [MOST_STEPS, 1]);
@@ -364,7 +376,10 @@ mod tests {
             for change in [1u8, 0x80, 0xff] {
                 let mut bytes = whole.clone();
                 bytes[at] ^= change;
-                assert!(ReplayFile::decode(&bytes).is_err(), "byte {at} changed by {change}");
+                assert!(
+                    ReplayFile::decode(&bytes).is_err(),
+                    "byte {at} changed by {change}"
+                );
             }
         }
         let mut longer = whole;

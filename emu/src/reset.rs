@@ -66,10 +66,16 @@ impl Machine<'_> {
         engine.lines.iter().for_each(|it| it.set((0, 0)));
         if engine.keeps_time.get() {
             engine.timed.reset(seed);
-            engine.idle_rng.replace(rng::stream(seed, rng::Purpose::Idle));
+            engine
+                .idle_rng
+                .replace(rng::stream(seed, rng::Purpose::Idle));
         }
-        engine.spinner_rng.replace(rng::stream(seed, rng::Purpose::Spinner));
-        engine.disk_rng.replace(rng::stream(seed, rng::Purpose::Disk));
+        engine
+            .spinner_rng
+            .replace(rng::stream(seed, rng::Purpose::Spinner));
+        engine
+            .disk_rng
+            .replace(rng::stream(seed, rng::Purpose::Disk));
         if let Some(chooser) = engine.chooser.borrow_mut().as_mut() {
             chooser.reseed(seed);
         }
@@ -78,9 +84,15 @@ impl Machine<'_> {
     /// Looks at each step only if somebody wants to know of it.
     pub(crate) fn set_watching(&self) {
         let engine = &self.engine;
-        let chooser = engine.chooser.borrow().as_ref().is_some_and(|it| it.watches());
+        let chooser = engine
+            .chooser
+            .borrow()
+            .as_ref()
+            .is_some_and(|it| it.watches());
         let recorder = engine.recorder.borrow().is_some();
-        engine.watching.set(chooser || recorder || engine.recording.get());
+        engine
+            .watching
+            .set(chooser || recorder || engine.recording.get());
     }
 
     /// Who chooses: simulated time (`None`), or a chooser. Before a reset.

@@ -190,7 +190,10 @@ where
         if !machine.engine.granted.replace(false) && !machine.announce(&this.request) {
             return Poll::Pending;
         }
-        let act = this.act.take().expect("a step is not polled after it acted");
+        let act = this
+            .act
+            .take()
+            .expect("a step is not polled after it acted");
         let acting = Acting {
             machine,
             object: Cell::new(this.request.object),

@@ -10,7 +10,10 @@ use os::{Config, Kernel, User};
 fn config(cpus: u16) -> Config {
     Config {
         costs: Costs::preset("skylake-2s").expect("compiled in"),
-        size: Size { cpus, frames: 65536 },
+        size: Size {
+            cpus,
+            frames: 65536,
+        },
         patches: Vec::new(),
         flush: os::flush::ALL[0],
     }

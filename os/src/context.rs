@@ -2,8 +2,8 @@
 
 use emu::{Access, CpuId, Kind, Object, Request, ThreadId};
 
-use crate::mm::MmId;
 use crate::Cx;
+use crate::mm::MmId;
 
 /// The object that stands for an address space in traces.
 pub fn mm_object(cx: Cx<'_>, mm: MmId) -> Object {
@@ -16,7 +16,8 @@ pub async fn switch_to(cx: Cx<'_>, cpu: CpuId, thread: ThreadId) {
     cx.change_task(thread, |task| task.cpu = cpu);
     let same = cx.percpu[cpu.0 as usize].last_thread.replace(Some(thread)) == Some(thread);
     if !same {
-        cx.machine.spend(u64::from(cx.machine.costs().context_switch));
+        cx.machine
+            .spend(u64::from(cx.machine.costs().context_switch));
         cx.count("context switches", 1);
     }
     match mm {

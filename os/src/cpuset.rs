@@ -73,7 +73,10 @@ mod tests {
         }
         assert!(set.remove(CpuId(64)));
         assert!(!set.contains(CpuId(64)));
-        assert_eq!(set.iter().map(|cpu| cpu.0).collect::<Vec<_>>(), [0, 63, 511]);
+        assert_eq!(
+            set.iter().map(|cpu| cpu.0).collect::<Vec<_>>(),
+            [0, 63, 511]
+        );
         assert_eq!(set.len(), 3);
     }
 }

@@ -105,7 +105,11 @@ fn request_object(number: u32) -> Object {
 }
 
 fn request_step(cx: Cx<'_>, number: u32) -> Request {
-    Request::touch(request_object(number), Access::Update, cx.machine.costs().l1)
+    Request::touch(
+        request_object(number),
+        Access::Update,
+        cx.machine.costs().l1,
+    )
 }
 
 /// Checks a call's arguments as O_DIRECT does: whole sectors, everywhere.
@@ -212,7 +216,16 @@ async fn submit_batch(
     let pages = gup::pin_pages(cx, mm, first, count, what.to_memory).await?;
     for (index, page) in pages.iter().enumerate() {
         let va = first + (index * mmu::PAGE_SIZE) as u64;
-        call_hooks(cx, Hooks::PIN, Hook::Pinned { mm, va, page: *page }).await;
+        call_hooks(
+            cx,
+            Hooks::PIN,
+            Hook::Pinned {
+                mm,
+                va,
+                page: *page,
+            },
+        )
+        .await;
     }
     let mut places = Vec::with_capacity(count);
     let mut va = at;
@@ -277,19 +290,22 @@ async fn submit_bio(cx: Cx<'_>, id: DioId, places: &[Place], lba: u64) {
             .expect("O_DIRECT checked that all are whole sectors");
         let queued = cx
             .machine
-            .step(request_step(cx, number), |_| match cx.machine.submit(transfer) {
-                Ok(slot) => {
-                    let mut requests = cx.requests.borrow_mut();
-                    requests.owners[slot] = Some(id);
-                    requests.all[id].bios += 1;
-                    drop(requests);
-                    cx.oracles.io_submitted(cx, number, mm, places, to_memory, lba, slot);
-                    true
-                }
-                Err(_) => {
-                    cx.requests.borrow_mut().queue_waiters.push_back(thread);
-                    cx.set_sleeping(thread, "get_request_wait");
-                    false
+            .step(request_step(cx, number), |_| {
+                match cx.machine.submit(transfer) {
+                    Ok(slot) => {
+                        let mut requests = cx.requests.borrow_mut();
+                        requests.owners[slot] = Some(id);
+                        requests.all[id].bios += 1;
+                        drop(requests);
+                        cx.oracles
+                            .io_submitted(cx, number, mm, places, to_memory, lba, slot);
+                        true
+                    }
+                    Err(_) => {
+                        cx.requests.borrow_mut().queue_waiters.push_back(thread);
+                        cx.set_sleeping(thread, "get_request_wait");
+                        false
+                    }
                 }
             })
             .await;
@@ -330,7 +346,10 @@ async fn release_pages(cx: Cx<'_>, id: DioId) {
     };
     for page in pages {
         if to_memory {
-            page_step(cx, page, Access::Update, |page| page.flags |= PageFlags::DIRTY).await;
+            page_step(cx, page, Access::Update, |page| {
+                page.flags |= PageFlags::DIRTY
+            })
+            .await;
         }
         call_hooks(cx, Hooks::IO, Hook::IoDone { page }).await;
         put_page(cx, page, Holder::Pin).await;
@@ -390,7 +409,12 @@ pub async fn aio_wait(cx: Cx<'_>, id: DioId) -> Result<u64, Errno> {
     if asleep {
         sched::block(cx).await;
     }
-    let dio = cx.requests.borrow_mut().all.remove(id).ok_or(Errno::EINVAL)?;
+    let dio = cx
+        .requests
+        .borrow_mut()
+        .all
+        .remove(id)
+        .ok_or(Errno::EINVAL)?;
     Ok(dio.len)
 }
 
@@ -398,7 +422,8 @@ pub async fn aio_wait(cx: Cx<'_>, id: DioId) -> Result<u64, Errno> {
 /// controller of that time routed it.
 pub(crate) fn slot_done(cx: &Kernel<'_>, slot: usize) {
     cx.requests.borrow_mut().done.push_back(slot);
-    cx.machine.raise_at(emu::CpuId(0), DISK_VECTOR, cx.machine.now());
+    cx.machine
+        .raise_at(emu::CpuId(0), DISK_VECTOR, cx.machine.now());
 }
 
 /// The disk's interrupt: every transfer that is over (`dio_bio_end_io`).

@@ -43,7 +43,12 @@ impl Kernel<'_> {
             Dump::Pages => self.dump_pages(&mut text),
             Dump::Tlb => self.dump_tlbs(&mut text),
             Dump::Tables => self.dump_tables(&mut text),
-            Dump::Locks => text.extend(self.machine.dump_locks().iter().map(|line| format!("{line}\n"))),
+            Dump::Locks => text.extend(
+                self.machine
+                    .dump_locks()
+                    .iter()
+                    .map(|line| format!("{line}\n")),
+            ),
             Dump::Queue => self.dump_queues(&mut text),
         }
         text
@@ -68,8 +73,12 @@ impl Kernel<'_> {
 
     fn dump_tlbs(&self, text: &mut String) {
         for cpu in (0..self.machine.size().cpus).map(CpuId) {
-            let mut lines: Vec<String> =
-                self.machine.tlb(cpu).entries().map(|entry| entry.to_string()).collect();
+            let mut lines: Vec<String> = self
+                .machine
+                .tlb(cpu)
+                .entries()
+                .map(|entry| entry.to_string())
+                .collect();
             lines.sort();
             for line in lines {
                 let _ = writeln!(text, "{cpu}: {line}");
@@ -88,7 +97,8 @@ impl Kernel<'_> {
 
     fn dump_queues(&self, text: &mut String) {
         let name = |thread| {
-            self.task_of(thread, |task| task.name.clone()).unwrap_or_else(|| "?".to_string())
+            self.task_of(thread, |task| task.name.clone())
+                .unwrap_or_else(|| "?".to_string())
         };
         for cpu in (0..self.machine.size().cpus).map(CpuId) {
             let rq = self.rq(cpu).borrow();

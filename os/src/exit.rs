@@ -16,7 +16,11 @@ fn process_object(cx: Cx<'_>, process: ProcessId) -> Object {
 }
 
 fn process_request(cx: Cx<'_>, process: ProcessId) -> Request {
-    Request::touch(process_object(cx, process), Access::Update, cx.machine.costs().l1)
+    Request::touch(
+        process_object(cx, process),
+        Access::Update,
+        cx.machine.costs().l1,
+    )
 }
 
 /// The whole process ends: its other tasks leave at their next return to user mode.
@@ -147,7 +151,11 @@ pub async fn do_wait(cx: Cx<'_>, pid: Option<Pid>) -> Result<(Pid, ExitStatus), 
 
 /// One user of an address space fewer; the last one takes it down.
 pub async fn mmput(cx: Cx<'_>, mm: MmId) {
-    let request = Request::touch(context::mm_object(cx, mm), Access::Update, cx.machine.costs().l1);
+    let request = Request::touch(
+        context::mm_object(cx, mm),
+        Access::Update,
+        cx.machine.costs().l1,
+    );
     let left = cx
         .machine
         .step(request, |_| {
@@ -172,7 +180,11 @@ async fn exit_mmap(cx: Cx<'_>, mm: MmId) {
     }
     revoked.finish(cx).await;
     free_pgtables(cx, mm).await;
-    let it = cx.mms.borrow_mut().remove(mm).expect("an address space ends once");
+    let it = cx
+        .mms
+        .borrow_mut()
+        .remove(mm)
+        .expect("an address space ends once");
     cx.machine.destroy_lock(it.mmap_sem);
     cx.machine.destroy_lock(it.ptl);
 }
@@ -213,9 +225,15 @@ pub async fn zap_pte_range(
 /// Frees the page tables, when no CPU translates through them any more.
 async fn free_pgtables(cx: Cx<'_>, mm: MmId) {
     let mut tables: Vec<Pfn> = Vec::new();
-    walk::for_each_table(&cx.machine.memory(), cx.mm(mm).root, |pfn, _| tables.push(pfn));
+    walk::for_each_table(&cx.machine.memory(), cx.mm(mm).root, |pfn, _| {
+        tables.push(pfn)
+    });
     for pfn in tables {
-        let request = Request::touch(Object::new(Kind::Zone, 0), Access::Update, cx.machine.costs().l2);
+        let request = Request::touch(
+            Object::new(Kind::Zone, 0),
+            Access::Update,
+            cx.machine.costs().l2,
+        );
         cx.machine.step(request, |_| cx.free_frame(pfn)).await;
     }
 }
@@ -274,7 +292,11 @@ pub async fn change_vm_flags(
         covered
     };
     up_write(cx, sem).await;
-    if covered == end - start { Ok(()) } else { Err(Errno::ENOMEM) }
+    if covered == end - start {
+        Ok(())
+    } else {
+        Err(Errno::ENOMEM)
+    }
 }
 
 /// Takes the permission to write away from the entries, or leaves it to the next fault to give

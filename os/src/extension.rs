@@ -33,7 +33,12 @@ pub struct Extensions(Vec<(TypeId, Box<dyn Extension>)>);
 
 impl Clone for Extensions {
     fn clone(&self) -> Self {
-        Extensions(self.0.iter().map(|(id, value)| (*id, (**value).copy())).collect())
+        Extensions(
+            self.0
+                .iter()
+                .map(|(id, value)| (*id, (**value).copy()))
+                .collect(),
+        )
     }
 }
 

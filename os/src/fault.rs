@@ -66,7 +66,11 @@ pub async fn handle_mm_fault(
     }
     if pte.present() {
         // Another thread was faster: only the marks are missing.
-        let marks = if write { PteFlags::A | PteFlags::D } else { PteFlags::A };
+        let marks = if write {
+            PteFlags::A | PteFlags::D
+        } else {
+            PteFlags::A
+        };
         update_pte(cx, mm, va, at, move |pte| pte.with(marks)).await;
     }
     ptl.unlock().await;
@@ -117,7 +121,8 @@ async fn do_anonymous_page<'w>(
 async fn alloc_zeroed_page(cx: Cx<'_>) -> Option<mmu::Pfn> {
     let new = alloc_page(cx).await?;
     cx.machine.prepare_memory().clear(new);
-    cx.machine.spend(u64::from(cx.machine.costs().copy_page / 2));
+    cx.machine
+        .spend(u64::from(cx.machine.costs().copy_page / 2));
     Some(new)
 }
 
@@ -141,7 +146,11 @@ async fn do_wp_page<'w>(
     let _span = cx.machine.span("do_wp_page");
     let FaultAt { mm, va, at } = fault;
     let old = pte.pfn();
-    let anonymous = cx.pages.borrow().get(old).is_some_and(|page| page.flags.contains(PageFlags::ANON));
+    let anonymous = cx
+        .pages
+        .borrow()
+        .get(old)
+        .is_some_and(|page| page.flags.contains(PageFlags::ANON));
     let mut ptl = ptl;
     if anonymous {
         let (locked, guard) = lock_for_reuse(cx, fault, pte, ptl).await;
@@ -195,7 +204,10 @@ async fn lock_for_reuse<'w>(
     if trylock_page(cx, page).await {
         return (Locked::Yes, ptl);
     }
-    match cx.ask(|patch| patch.busy_page_lock()).unwrap_or(BusyPageLock::Copy) {
+    match cx
+        .ask(|patch| patch.busy_page_lock())
+        .unwrap_or(BusyPageLock::Copy)
+    {
         BusyPageLock::Copy => (Locked::Busy, ptl),
         BusyPageLock::Wait => {
             get_page(cx, page, Holder::Hand).await;
@@ -226,12 +238,7 @@ pub fn pte_same(one: Pte, other: Pte) -> bool {
 
 /// Copies the page and maps the copy, unless the entry changed meanwhile. The caller holds a
 /// reference to `old` and no spinlock.
-async fn wp_page_copy(
-    cx: Cx<'_>,
-    fault: FaultAt,
-    pte: Pte,
-    old: mmu::Pfn,
-) -> Result<Fault, Errno> {
+async fn wp_page_copy(cx: Cx<'_>, fault: FaultAt, pte: Pte, old: mmu::Pfn) -> Result<Fault, Errno> {
     let FaultAt { mm, va, at } = fault;
     let zero = old == cx.zero_page;
     let new = if zero {

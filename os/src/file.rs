@@ -56,7 +56,12 @@ pub fn close(cx: Cx<'_>, fd: Fd) -> Result<(), Errno> {
 pub fn fget(cx: Cx<'_>, fd: Fd) -> Result<FileId, Errno> {
     let process = cx.tasks.borrow()[cx.current()].process;
     let processes = cx.processes.borrow();
-    processes[process].files.get(fd).copied().flatten().ok_or(Errno::EBADF)
+    processes[process]
+        .files
+        .get(fd)
+        .copied()
+        .flatten()
+        .ok_or(Errno::EBADF)
 }
 
 impl Kernel<'_> {

@@ -8,7 +8,7 @@ use crate::extension::Extensions;
 use crate::flush::{FlushRange, flush_tlb_mm};
 use crate::lock::{MMAP_SEM, PTL, down_write, up_write};
 use crate::mm::{
-    MMAP_BASE, Mm, MmId, VmFlags, Vma, find_entry, ptep_set_wrprotect, pte_alloc, read_pte,
+    MMAP_BASE, Mm, MmId, VmFlags, Vma, find_entry, pte_alloc, ptep_set_wrprotect, read_pte,
     set_pte_at, update_pte, user_pte,
 };
 use crate::page::{
@@ -33,7 +33,10 @@ pub async fn do_fork<'w>(cx: Cx<'w>, program: Code<'w>) -> Result<Pid, Errno> {
     let pid = cx.pid_of(child_mm);
     let (name, files) = {
         let processes = cx.processes.borrow();
-        (format!("{} child", processes[parent].name), processes[parent].files.clone())
+        (
+            format!("{} child", processes[parent].name),
+            processes[parent].files.clone(),
+        )
     };
     let child = cx.processes.borrow_mut().insert(Process {
         pid,
@@ -98,7 +101,10 @@ async fn dup_mmap(cx: Cx<'_>, parent: MmId, child: MmId) -> Result<(), Errno> {
         let to = &mut mms[child];
         to.mmap_base = base;
         to.ext = ext;
-        to.vmas = copied.iter().map(|vma| (vma.start.get(), vma.clone())).collect();
+        to.vmas = copied
+            .iter()
+            .map(|vma| (vma.start.get(), vma.clone()))
+            .collect();
         copied
     };
     let mut result = Ok(());
@@ -194,7 +200,9 @@ async fn copy_one_pte(cx: Cx<'_>, entry: Entry) -> Result<(), Errno> {
     }
     get_page(cx, page, Holder::Mapping).await;
     page_dup_rmap(cx, page).await;
-    let policy = cx.ask(|patch| patch.fork_anon_page()).unwrap_or(ForkAnon::Share);
+    let policy = cx
+        .ask(|patch| patch.fork_anon_page())
+        .unwrap_or(ForkAnon::Share);
     if was_writable && policy == ForkAnon::CopyIfPinned && page_looks_pinned(cx, page).await {
         return copy_pinned_page(cx, entry, page).await;
     }
@@ -225,8 +233,18 @@ async fn copy_pinned_page(cx: Cx<'_>, entry: Entry, page: mmu::Pfn) -> Result<()
     copy_page(cx, new, page).await;
     page_add_new_anon_rmap(cx, new, entry.child, entry.va.page().get()).await;
     pass_reference(cx, new, Holder::Hand, Holder::Mapping);
-    set_pte_at(cx, entry.child, entry.va, entry.target, user_pte(new, true, true)).await;
-    update_pte(cx, entry.parent, entry.va, entry.source, |pte| pte.with(PteFlags::W)).await;
+    set_pte_at(
+        cx,
+        entry.child,
+        entry.va,
+        entry.target,
+        user_pte(new, true, true),
+    )
+    .await;
+    update_pte(cx, entry.parent, entry.va, entry.source, |pte| {
+        pte.with(PteFlags::W)
+    })
+    .await;
     page_remove_rmap(cx, page).await;
     put_page(cx, page, Holder::Mapping).await;
     cx.count("pages copied at fork", 1);

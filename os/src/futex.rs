@@ -16,14 +16,26 @@ pub async fn futex_wait(cx: Cx<'_>, at: VirtAddr, value: u32) -> Result<(), Errn
     let mm = cx.current_mm();
     let thread = cx.current_thread();
     // The bucket first, then the word: a waker changes the word before it looks at the bucket.
-    let request = Request::touch(key_object(cx, mm, at), Access::Update, cx.machine.costs().l1);
+    let request = Request::touch(
+        key_object(cx, mm, at),
+        Access::Update,
+        cx.machine.costs().l1,
+    );
     cx.machine
         .step(request, |_| {
-            cx.futexes.borrow_mut().entry((mm, at.get())).or_default().push_back(thread);
+            cx.futexes
+                .borrow_mut()
+                .entry((mm, at.get()))
+                .or_default()
+                .push_back(thread);
         })
         .await;
     let now = uaccess::get_user_u32(cx, at).await;
-    let request = Request::touch(key_object(cx, mm, at), Access::Update, cx.machine.costs().l1);
+    let request = Request::touch(
+        key_object(cx, mm, at),
+        Access::Update,
+        cx.machine.costs().l1,
+    );
     let still = now == Ok(value);
     let asleep = cx
         .machine
@@ -61,7 +73,11 @@ pub async fn futex_wake(cx: Cx<'_>, at: VirtAddr, count: u32) -> u32 {
     let _span = cx.machine.span("futex_wake");
     let mm = cx.current_mm();
     let mut woken: Vec<ThreadId> = Vec::new();
-    let request = Request::touch(key_object(cx, mm, at), Access::Update, cx.machine.costs().l1);
+    let request = Request::touch(
+        key_object(cx, mm, at),
+        Access::Update,
+        cx.machine.costs().l1,
+    );
     cx.machine
         .step(request, |_| {
             let mut all = cx.futexes.borrow_mut();

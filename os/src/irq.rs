@@ -74,7 +74,10 @@ pub async fn sleep_cycles(cx: Cx<'_>, cycles: u64) {
             cx.set_sleeping(thread, "hrtimer_nanosleep");
             let cpu = acting.cpu();
             let deadline = acting.now() + cycles;
-            cx.percpu[cpu.0 as usize].timers.borrow_mut().arm(deadline, cx.current().data().as_ffi());
+            cx.percpu[cpu.0 as usize]
+                .timers
+                .borrow_mut()
+                .arm(deadline, cx.current().data().as_ffi());
             cx.machine.raise_at(cpu, TIMER_VECTOR, deadline);
         })
         .await;

@@ -124,7 +124,9 @@ impl<'w> Kernel<'w> {
             .map(|_| CallSlot::new(&machine))
             .collect();
         Kernel {
-            hooks: patches.iter().fold(Hooks::empty(), |all, it| all | it.hooks()),
+            hooks: patches
+                .iter()
+                .fold(Hooks::empty(), |all, it| all | it.hooks()),
             patches,
             flush: config.flush,
             pages: RefCell::new(pages),
@@ -172,7 +174,9 @@ impl<'w> Kernel<'w> {
         self.pages.borrow_mut().reset();
         self.oracles.reset();
         let remembered = self.remembered.borrow();
-        let saved = remembered.as_ref().expect("a kernel is prepared before it runs");
+        let saved = remembered
+            .as_ref()
+            .expect("a kernel is prepared before it runs");
         self.zone.borrow_mut().clone_from(&saved.zone);
         self.mms.borrow_mut().clone_from(&saved.mms);
         self.processes.borrow_mut().clone_from(&saved.processes);
@@ -223,9 +227,14 @@ impl<'w> Kernel<'w> {
     pub fn finish(&self, stop: &Stop) {
         if let Stop::Deadlock(waiting) = stop {
             let lines: Vec<String> = waiting.iter().map(ToString::to_string).collect();
-            let known = self.machine.violations().iter().any(|it| it.oracle == "wait-graph");
+            let known = self
+                .machine
+                .violations()
+                .iter()
+                .any(|it| it.oracle == "wait-graph");
             if !known {
-                self.machine.violate("wait-graph", "HANG", lines.join("; "), Vec::new(), 0);
+                self.machine
+                    .violate("wait-graph", "HANG", lines.join("; "), Vec::new(), 0);
             }
         }
         if *stop == Stop::Finished {
@@ -257,13 +266,15 @@ impl<'w> Kernel<'w> {
 
     /// The program's own check failed.
     pub fn check_failed(&self, message: String) {
-        self.machine.violate("check", "CHECK", message, Vec::new(), self.machine.steps());
+        self.machine
+            .violate("check", "CHECK", message, Vec::new(), self.machine.steps());
     }
 
     /// An assertion of the kernel's (`BUG_ON`).
     pub fn bug_on(&self, failed: bool, message: impl FnOnce() -> String) {
         if failed {
-            self.machine.violate("assertion", "BUG", message(), Vec::new(), 0);
+            self.machine
+                .violate("assertion", "BUG", message(), Vec::new(), 0);
         }
     }
 
@@ -308,17 +319,24 @@ impl<'w> Kernel<'w> {
     /// The task that runs on the CPU that acts.
     #[inline]
     pub fn current(&self) -> TaskId {
-        self.task_id(self.current_thread()).expect("a thread that runs is a task")
+        self.task_id(self.current_thread())
+            .expect("a thread that runs is a task")
     }
 
     /// The address space of the current task.
     #[inline]
     pub fn current_mm(&self) -> MmId {
-        self.tasks.borrow()[self.current()].mm.expect("a user task has an address space")
+        self.tasks.borrow()[self.current()]
+            .mm
+            .expect("a user task has an address space")
     }
 
     pub(crate) fn task_id(&self, thread: ThreadId) -> Option<TaskId> {
-        self.by_thread.borrow().get(thread.0 as usize).copied().flatten()
+        self.by_thread
+            .borrow()
+            .get(thread.0 as usize)
+            .copied()
+            .flatten()
     }
 
     pub(crate) fn task_of<R>(&self, thread: ThreadId, f: impl FnOnce(&Task) -> R) -> Option<R> {

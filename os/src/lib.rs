@@ -36,7 +36,7 @@ pub use dump::Dump;
 pub use errno::Errno;
 pub use extension::{Extension, Extensions};
 pub use kernel::{Config, Kernel, MmHandle};
-pub use mm::{Mm, MmId, Vma, VmFlags};
+pub use mm::{Mm, MmId, VmFlags, Vma};
 pub use page::{Holder, Page, PageFlags};
 pub use patch::Patch;
 pub use setup::Setup;

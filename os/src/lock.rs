@@ -65,7 +65,9 @@ pub async fn lock_sleeping(cx: Cx<'_>, id: LockId, mode: Mode, name: &'static st
 /// Takes a sleeping lock if it is free.
 pub async fn try_lock_sleeping(cx: Cx<'_>, id: LockId, mode: Mode) -> bool {
     let request = Request::touch(lock_object(id), Access::Lock, cx.machine.costs().l1);
-    cx.machine.step(request, |_| cx.machine.try_take(id, mode)).await
+    cx.machine
+        .step(request, |_| cx.machine.try_take(id, mode))
+        .await
 }
 
 /// Releases a sleeping lock that `owner` holds; whoever gets it next is woken.

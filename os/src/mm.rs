@@ -100,15 +100,24 @@ impl Mm {
     pub fn carve(&mut self, start: VirtAddr, end: VirtAddr) -> Vec<u64> {
         self.split(start);
         self.split(end);
-        self.vmas.range(start.get()..end.get()).map(|(at, _)| *at).collect()
+        self.vmas
+            .range(start.get()..end.get())
+            .map(|(at, _)| *at)
+            .collect()
     }
 
     /// Reserves address space for a mapping of `len` bytes, with a hole after it.
     pub fn place(&mut self, len: u64) -> Result<VirtAddr, Errno> {
         let at = self.mmap_base;
-        let next = at.checked_add(len + mmu::PAGE_SIZE as u64).ok_or(Errno::ENOMEM)?;
+        let next = at
+            .checked_add(len + mmu::PAGE_SIZE as u64)
+            .ok_or(Errno::ENOMEM)?;
         if len == 0 || next > TASK_SIZE {
-            return Err(if len == 0 { Errno::EINVAL } else { Errno::ENOMEM });
+            return Err(if len == 0 {
+                Errno::EINVAL
+            } else {
+                Errno::ENOMEM
+            });
         }
         self.mmap_base = next;
         let start = VirtAddr::new(at);

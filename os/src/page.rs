@@ -105,14 +105,18 @@ impl Pages {
     #[inline]
     pub fn get(&self, pfn: Pfn) -> Option<&Page> {
         let at = pfn.get() as usize;
-        self.chunks.get(at / CHUNK)?.as_ref().map(|chunk| &chunk[at % CHUNK])
+        self.chunks
+            .get(at / CHUNK)?
+            .as_ref()
+            .map(|chunk| &chunk[at % CHUNK])
     }
 
     /// A frame's bookkeeping, to change.
     #[inline]
     pub fn get_mut(&mut self, pfn: Pfn) -> &mut Page {
         let at = pfn.get() as usize;
-        let chunk = self.chunks[at / CHUNK].get_or_insert_with(|| vec![Page::default(); CHUNK].into());
+        let chunk =
+            self.chunks[at / CHUNK].get_or_insert_with(|| vec![Page::default(); CHUNK].into());
         let page = &mut chunk[at % CHUNK];
         if self.remembering && !page.touched {
             page.touched = true;
@@ -125,9 +129,10 @@ impl Pages {
     pub fn iter(&self) -> impl Iterator<Item = (Pfn, &Page)> {
         self.chunks.iter().enumerate().flat_map(|(at, chunk)| {
             let pages = chunk.as_deref().unwrap_or_default();
-            pages.iter().enumerate().map(move |(offset, page)| {
-                (Pfn::new((at * CHUNK + offset) as u32), page)
-            })
+            pages
+                .iter()
+                .enumerate()
+                .map(move |(offset, page)| (Pfn::new((at * CHUNK + offset) as u32), page))
         })
     }
 
@@ -181,7 +186,10 @@ impl Zone {
     }
 
     pub(crate) fn give(&mut self, pfn: Pfn) {
-        assert!(pfn.get() < self.next, "a frame is freed that was never handed out");
+        assert!(
+            pfn.get() < self.next,
+            "a frame is freed that was never handed out"
+        );
         self.free.push(pfn);
     }
 
@@ -200,7 +208,8 @@ pub fn page_step<'w, R: emu::Word>(
     change: impl FnOnce(&mut Page) -> R,
 ) -> impl Future<Output = R> {
     let request = Request::touch(Object::page(pfn), access, cx.machine.costs().l1);
-    cx.machine.step(request, move |_| change(cx.pages.borrow_mut().get_mut(pfn)))
+    cx.machine
+        .step(request, move |_| change(cx.pages.borrow_mut().get_mut(pfn)))
 }
 
 /// Takes a free frame; its count is 1, held in hand. `None` when memory is out.
@@ -252,7 +261,8 @@ pub fn get_page_unless_zero<'w>(
 #[track_caller]
 pub fn put_page<'w>(cx: Cx<'w>, pfn: Pfn, holder: Holder) -> impl Future<Output = ()> + 'w {
     let request = Request::touch(Object::page(pfn), Access::Update, cx.machine.costs().l1);
-    cx.machine.step(request, move |_| cx.drop_reference(pfn, holder))
+    cx.machine
+        .step(request, move |_| cx.drop_reference(pfn, holder))
 }
 
 /// A holder hands its reference to another; no count changes.

@@ -112,7 +112,7 @@ bitflags! {
 /// Where a patch may take steps of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Hook {
-    /// A direct-I/O request has pinned this page; the pins' `mmap_sem` is still shared.
+    /// A direct-I/O request has pinned this page, and released `mmap_sem`; nothing is queued yet.
     Pinned {
         /// Whose address space.
         mm: MmId,
@@ -164,7 +164,11 @@ pub async fn call_hooks(cx: Cx<'_>, kind: Hooks, hook: Hook) {
     if !cx.hooks.intersects(kind) {
         return;
     }
-    for patch in cx.patches.iter().filter(|patch| patch.hooks().intersects(kind)) {
+    for patch in cx
+        .patches
+        .iter()
+        .filter(|patch| patch.hooks().intersects(kind))
+    {
         if let Some(code) = patch.at(cx, hook) {
             code.await;
         }

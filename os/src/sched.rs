@@ -25,7 +25,10 @@ fn rq_request(cx: Cx<'_>, cpu: CpuId) -> Request {
 /// What a CPU does for ever: take the next task, switch to it, run it until it leaves.
 pub async fn schedule(cx: Cx<'_>, cpu: CpuId) {
     loop {
-        let next = cx.machine.step(rq_request(cx, cpu), |_| cx.pick_next_task(cpu)).await;
+        let next = cx
+            .machine
+            .step(rq_request(cx, cpu), |_| cx.pick_next_task(cpu))
+            .await;
         let next = match next {
             Some(thread) => thread,
             None => match pull_task(cx, cpu).await {
@@ -68,12 +71,18 @@ async fn pull_task(cx: Cx<'_>, cpu: CpuId) -> Option<ThreadId> {
         .max_by_key(|other| (cx.load(*other), std::cmp::Reverse(other.0)))?;
     let pulled = cx
         .machine
-        .step(rq_request(cx, busiest), |_| cx.rq(busiest).borrow_mut().queue.pop_back())
+        .step(rq_request(cx, busiest), |_| {
+            cx.rq(busiest).borrow_mut().queue.pop_back()
+        })
         .await;
     let found = match pulled {
         Some(thread) => Some(thread),
         // Somebody may have been queued here meanwhile, without an interrupt to say so.
-        None => cx.machine.step(rq_request(cx, cpu), |_| cx.pick_next_task(cpu)).await,
+        None => {
+            cx.machine
+                .step(rq_request(cx, cpu), |_| cx.pick_next_task(cpu))
+                .await
+        }
     };
     if found.is_some() {
         cx.rq(cpu).borrow_mut().idle = false;
@@ -129,9 +138,12 @@ async fn enqueue(cx: Cx<'_>, thread: ThreadId, target: CpuId, from: TaskState) {
     let costs = cx.machine.costs();
     let object = Object::new(Kind::Irq, u64::from(target.0));
     cx.machine
-        .step(Request::touch(object, Access::Write, costs.ipi_send), |acting| {
-            acting.send(target, RESCHEDULE_VECTOR);
-        })
+        .step(
+            Request::touch(object, Access::Write, costs.ipi_send),
+            |acting| {
+                acting.send(target, RESCHEDULE_VECTOR);
+            },
+        )
         .await;
     cx.count("reschedule interrupts", 1);
 }
@@ -179,7 +191,10 @@ impl Kernel<'_> {
         }
         let end = &self.percpu[cpu.0 as usize].slice_end;
         if end.get() <= self.machine.now() {
-            let slice = self.machine.costs().cycles_from_ms(u64::from(self.machine.costs().slice_ms));
+            let slice = self
+                .machine
+                .costs()
+                .cycles_from_ms(u64::from(self.machine.costs().slice_ms));
             end.set(self.machine.now() + slice);
             self.machine.raise_at(cpu, TIMER_VECTOR, end.get());
         }

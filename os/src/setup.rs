@@ -35,7 +35,10 @@ impl<'w> Starter<'w> {
 impl<'w> Kernel<'w> {
     /// Puts the kernel on its machine and lets `prepare` say what there is. Once.
     pub fn prepare(&'w self, prepare: impl FnOnce(&mut Setup<'w>)) {
-        assert!(self.remembered.borrow().is_none(), "a kernel is prepared once");
+        assert!(
+            self.remembered.borrow().is_none(),
+            "a kernel is prepared once"
+        );
         self.machine.boot(self);
         prepare(&mut Setup { cx: self });
         self.remember();
@@ -70,7 +73,12 @@ impl<'w> Setup<'w> {
         F: Future<Output = i32> + 'w,
     {
         let process = self.empty_process(name);
-        self.add_thread(process, name, cpu, Box::new(move |user| user.process_code(main(user))));
+        self.add_thread(
+            process,
+            name,
+            cpu,
+            Box::new(move |user| user.process_code(main(user))),
+        );
         process
     }
 
@@ -78,7 +86,9 @@ impl<'w> Setup<'w> {
     /// be looked at when the run is over.
     pub fn empty_process(&mut self, name: &str) -> ProcessId {
         let cx = self.cx;
-        let root = cx.take_frame().expect("a prepared machine has memory for a page table");
+        let root = cx
+            .take_frame()
+            .expect("a prepared machine has memory for a page table");
         let mm = cx.new_mm(root);
         // Nobody uses it yet: each thread adds itself.
         cx.mms.borrow_mut()[mm].users = 0;
@@ -106,7 +116,12 @@ impl<'w> Setup<'w> {
     ) where
         F: Future<Output = ()> + 'w,
     {
-        self.add_thread(process, name, cpu, Box::new(move |user| user.thread_code(body(user))));
+        self.add_thread(
+            process,
+            name,
+            cpu,
+            Box::new(move |user| user.thread_code(body(user))),
+        );
     }
 
     fn add_thread(
@@ -131,7 +146,9 @@ impl<'w> Setup<'w> {
         let pid = self.cx.processes.borrow()[process].pid;
         let mms = self.cx.mms.borrow();
         let found = mms.iter().find(|(_, mm)| mm.pid == pid);
-        found.expect("a process that was just made has an address space").0
+        found
+            .expect("a process that was just made has an address space")
+            .0
     }
 
     /// Memory of a process, every page touched and zero.
@@ -139,7 +156,9 @@ impl<'w> Setup<'w> {
         let cx = self.cx;
         let mm = self.mm_of(process);
         let len = VirtAddr::new(len).page_up().get();
-        let start = cx.mms.borrow_mut()[mm].place(len).expect("the mapping fits the address space");
+        let start = cx.mms.borrow_mut()[mm]
+            .place(len)
+            .expect("the mapping fits the address space");
         cx.oracles.mapped(cx, mm, start, len);
         let root = cx.mm(mm).root;
         for page in 0..len / mmu::PAGE_SIZE as u64 {
@@ -158,11 +177,17 @@ impl<'w> Setup<'w> {
             let mut tables = Vec::new();
             {
                 let mut memory = cx.machine.prepare_memory();
-                walk::map(&mut memory, root, va, user_pte(frame, true, true), &mut || {
-                    let table = cx.take_frame().expect("a prepared machine has memory");
-                    tables.push(table);
-                    table
-                });
+                walk::map(
+                    &mut memory,
+                    root,
+                    va,
+                    user_pte(frame, true, true),
+                    &mut || {
+                        let table = cx.take_frame().expect("a prepared machine has memory");
+                        tables.push(table);
+                        table
+                    },
+                );
             }
             let mut pages = cx.pages.borrow_mut();
             for table in tables {
@@ -215,6 +240,10 @@ impl Kernel<'_> {
         if !pte.present() || at.offset() + len > mmu::PAGE_SIZE {
             return None;
         }
-        Some(memory.bytes(pte.pfn().base() + at.offset() as u64, len).to_vec())
+        Some(
+            memory
+                .bytes(pte.pfn().base() + at.offset() as u64, len)
+                .to_vec(),
+        )
     }
 }

@@ -33,7 +33,11 @@ fn translate<'w>(
     let (root, asid) = cx.machine.root(cpu);
     let mut tlb = cx.machine.tlb(cpu);
     if let Some((entry, level)) = tlb.lookup(asid, va.page()) {
-        let need = if write { PteFlags::W | PteFlags::D } else { PteFlags::R };
+        let need = if write {
+            PteFlags::W | PteFlags::D
+        } else {
+            PteFlags::R
+        };
         if entry.flags.contains(need) {
             if level == TlbLevel::Second {
                 acting.charge(u64::from(cx.machine.costs().tlb_l2_hit));
@@ -60,7 +64,11 @@ fn fill<'w>(
 ) -> Result<PhysAddr, PageFault> {
     let costs = cx.machine.costs();
     let cpu = acting.cpu();
-    let kind = if write { AccessKind::Write } else { AccessKind::Read };
+    let kind = if write {
+        AccessKind::Write
+    } else {
+        AccessKind::Read
+    };
     let mut cache = cx.machine.walk_cache(cpu);
     let walked = walk(&mut acting.memory(), root, va, kind, true, &mut cache);
     drop(cache);
@@ -68,7 +76,11 @@ fn fill<'w>(
         Ok(found) => found,
         Err(missed) => {
             let full = missed.kind == FaultKind::NotPresent;
-            acting.charge(u64::from(if full { costs.walk_full } else { costs.walk_cached }));
+            acting.charge(u64::from(if full {
+                costs.walk_full
+            } else {
+                costs.walk_cached
+            }));
             return Err(PageFault);
         }
     };
@@ -100,7 +112,6 @@ pub async fn access<'w, R: Word>(
     act: impl Fn(&mut [u8]) -> R,
 ) -> R {
     debug_assert!(va.offset() % mmu::SECTOR_SIZE + len <= mmu::SECTOR_SIZE);
-    let write = access.writes();
     loop {
         if attention(cx) {
             return_to_user(cx).await;
@@ -108,12 +119,14 @@ pub async fn access<'w, R: Word>(
         let request = Request::user(va.get(), access, cx.machine.costs().l1);
         let done = cx
             .machine
-            .step(request, |acting| try_access(cx, acting, va, len, write, &act))
+            .step(request, |acting| {
+                try_access(cx, acting, va, len, access, &act)
+            })
             .await;
         match done {
             Ok(result) => return result,
             Err(PageFault) => {
-                if fault::do_page_fault(cx, va, write).await.is_err() {
+                if fault::do_page_fault(cx, va, access.writes()).await.is_err() {
                     die(cx, Signal::Segv).await;
                 }
             }
@@ -127,35 +140,29 @@ fn try_access<'w, R>(
     acting: &Acting<'w, 'w>,
     va: VirtAddr,
     len: usize,
-    write: bool,
+    access: Access,
     act: &impl Fn(&mut [u8]) -> R,
 ) -> Result<R, PageFault> {
+    let write = access.writes();
     let mm = cx.percpu[acting.cpu().0 as usize]
         .active_mm
         .get()
         .expect("a task in user mode has an address space");
     let pa = translate(cx, acting, mm, va, write)?;
     acting.resolve(Object::sector(pa));
-    let result = if write {
-        let result = act(acting.memory().bytes_mut(pa, len));
-        cx.oracles.stored(cx, mm, va, len, pa);
-        result
-    } else {
-        load(&cx.machine, pa, len, act)
-    };
-    if !write {
+    if access != Access::Write {
         cx.oracles.loaded(cx, mm, va, len, pa);
     }
+    if !write {
+        return Ok(load(&cx.machine, pa, len, act));
+    }
+    let result = act(acting.memory().bytes_mut(pa, len));
+    cx.oracles.stored(cx, mm, va, len, pa);
     Ok(result)
 }
 
 #[inline]
-fn load<R>(
-    machine: &Machine<'_>,
-    pa: PhysAddr,
-    len: usize,
-    act: &impl Fn(&mut [u8]) -> R,
-) -> R {
+fn load<R>(machine: &Machine<'_>, pa: PhysAddr, len: usize, act: &impl Fn(&mut [u8]) -> R) -> R {
     let memory = machine.memory();
     let bytes = memory.bytes(pa, len);
     if len <= 8 {
@@ -197,7 +204,8 @@ pub async fn die(cx: Cx<'_>, signal: Signal) {
 /// returns.
 pub async fn leave_for_good(cx: Cx<'_>, status: ExitStatus) {
     let thread = cx.current_thread();
-    cx.machine.replace_code(thread, Box::pin(exit::do_group_exit(cx, status)));
+    cx.machine
+        .replace_code(thread, Box::pin(exit::do_group_exit(cx, status)));
     std::future::pending::<()>().await;
 }
 

@@ -224,8 +224,10 @@ impl<'w> User<'w> {
                 return Ok(());
             }
         };
-        exit::change_vm_flags(self.cx, start, end, |flags| flags.set(VmFlags::DONTCOPY, dontcopy))
-            .await
+        exit::change_vm_flags(self.cx, start, end, |flags| {
+            flags.set(VmFlags::DONTCOPY, dontcopy)
+        })
+        .await
     }
 
     /// A new process that runs `child` and exits with its value.
@@ -281,7 +283,8 @@ impl<'w> User<'w> {
         cx.machine
             .step(request, |_| cx.mms.borrow_mut()[mm].users += 1)
             .await;
-        cx.machine.spend(u64::from(cx.machine.costs().fork_fixed) / 8);
+        cx.machine
+            .spend(u64::from(cx.machine.costs().fork_fixed) / 8);
         let here = cx.machine.cpu();
         let thread = cx.new_task(name, process, mm, here, self.thread_code(body(self)));
         sched::wake_up_new_task(cx, thread).await;
@@ -423,7 +426,9 @@ impl<'w> User<'w> {
     ) -> Result<AioId, Errno> {
         self.enter();
         let what = direct_io::prepare(self.cx, fd, at, len, offset, to_memory)?;
-        let Some(what) = what else { return Ok(AioId(None)) };
+        let Some(what) = what else {
+            return Ok(AioId(None));
+        };
         let id = direct_io::direct_io_worker(self.cx, what, true).await?;
         Ok(AioId(Some(id)))
     }
@@ -444,7 +449,9 @@ impl<'w> User<'w> {
 
     /// Into the kernel.
     fn enter(self) {
-        self.cx.machine.spend(u64::from(self.cx.machine.costs().syscall));
+        self.cx
+            .machine
+            .spend(u64::from(self.cx.machine.costs().syscall));
     }
 
     /// Out of the kernel, where a killed task ends.
@@ -474,7 +481,9 @@ fn fold(bytes: &[u8]) -> u64 {
     for chunk in bytes.chunks(8) {
         let mut word = [0; 8];
         word[..chunk.len()].copy_from_slice(chunk);
-        hash = (hash ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        hash = (hash ^ u64::from_le_bytes(word))
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(29);
     }
     hash
 }

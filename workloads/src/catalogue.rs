@@ -1,9 +1,7 @@
 //! The list of reproducers and loads.
 
 use crate::Reproducer;
-use crate::repro::{
-    dma_thread, fork_write, forkscrew, forkscrew_reverse, lost_update, vendor_512,
-};
+use crate::repro::{dma_thread, fork_write, forkscrew, forkscrew_reverse, lost_update, vendor_512};
 
 /// Everything there is, in the order of the record.
 pub const CATALOGUE: &[&dyn Reproducer] = &[

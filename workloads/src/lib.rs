@@ -218,13 +218,22 @@ mod tests {
 
     #[test]
     fn a_parameter_that_is_unknown_or_out_of_range_says_what_would_be_right() {
-        let dma = CATALOGUE.iter().find(|it| it.name() == "dma-thread").expect("listed");
+        let dma = CATALOGUE
+            .iter()
+            .find(|it| it.name() == "dma-thread")
+            .expect("listed");
         let mut params = Params::defaults(*dma);
         assert_eq!(params.set(*dma, "align", "0"), Ok(()));
         assert_eq!(params.get("align"), 0);
-        let message = params.set(*dma, "algin", "0").expect_err("no such name").to_string();
+        let message = params
+            .set(*dma, "algin", "0")
+            .expect_err("no such name")
+            .to_string();
         assert!(message.contains("align"), "{message}");
-        let message = params.set(*dma, "align", "5000").expect_err("too large").to_string();
+        let message = params
+            .set(*dma, "align", "5000")
+            .expect_err("too large")
+            .to_string();
         assert!(message.contains("4096"), "{message}");
         assert!(params.set(*dma, "align", "-1").is_err());
     }
@@ -232,10 +241,19 @@ mod tests {
     #[test]
     fn every_default_lies_in_its_range_and_names_are_unique() {
         for (at, reproducer) in CATALOGUE.iter().enumerate() {
-            assert!(CATALOGUE[at + 1..].iter().all(|it| it.name() != reproducer.name()));
+            assert!(
+                CATALOGUE[at + 1..]
+                    .iter()
+                    .all(|it| it.name() != reproducer.name())
+            );
             let params = Params::defaults(*reproducer);
             for it in reproducer.parameters() {
-                assert!((it.min..=it.max).contains(&it.default), "{} {}", reproducer.name(), it.name);
+                assert!(
+                    (it.min..=it.max).contains(&it.default),
+                    "{} {}",
+                    reproducer.name(),
+                    it.name
+                );
             }
             assert_eq!(reproducer.check(&params), Ok(()), "{}", reproducer.name());
         }

@@ -56,20 +56,24 @@ impl Chooser for ReplayChooser {
     fn choose(&mut self, choice: &Choice<'_>) -> Result<ActorId, String> {
         let step = choice.step;
         let Some(at) = self.seek(step) else {
-            let what = format!("the file ends after step {}, and the run goes on", self.steps);
+            let what = format!(
+                "the file ends after step {}, and the run goes on",
+                self.steps
+            );
             return Err(diverged(step, &what));
         };
         let segment = self.segments[at];
-        let found = choice.enabled.iter().find(|(actor, _)| *actor == segment.actor);
+        let found = choice
+            .enabled
+            .iter()
+            .find(|(actor, _)| *actor == segment.actor);
         if found.is_some() {
             return Ok(segment.actor);
         }
         let others: Vec<String> = choice
             .enabled
             .iter()
-            .map(|(actor, request)| {
-                format!("{actor} (to {} {})", request.access, request.object)
-            })
+            .map(|(actor, request)| format!("{actor} (to {} {})", request.access, request.object))
             .collect();
         let what = format!(
             "{} should go on (it takes steps {} to {}, the first to {} a {:?}), and only these \
@@ -108,7 +112,10 @@ impl Chooser for ReplayChooser {
 
     fn ended(&mut self, steps: u64) -> Result<(), String> {
         if steps < self.steps {
-            let what = format!("the run is over, and the file goes on to step {}", self.steps);
+            let what = format!(
+                "the run is over, and the file goes on to step {}",
+                self.steps
+            );
             return Err(diverged(steps, &what));
         }
         Ok(())
@@ -150,7 +157,12 @@ mod tests {
             "the run diverges from the file at step 3: CPU 1 should go on (it takes steps 3 to 5, \
              the first to lock a Lock), and only these can: CPU 0 (to update zone 0)"
         );
-        assert!(chooser.choose(&choice(6)).expect_err("over").contains("ends after step 5"));
+        assert!(
+            chooser
+                .choose(&choice(6))
+                .expect_err("over")
+                .contains("ends after step 5")
+        );
         assert!(chooser.ended(4).is_err());
         assert!(chooser.ended(5).is_ok());
     }

@@ -149,7 +149,9 @@ mod tests {
     #[test]
     fn every_name_in_a_list_is_a_patch_and_follows_what_it_builds_on() {
         let lists = ROWS.iter().map(|row| {
-            let base = row.kernel.and_then(|name| KERNELS.iter().find(|it| it.name == name));
+            let base = row
+                .kernel
+                .and_then(|name| KERNELS.iter().find(|it| it.name == name));
             (base.map_or(&[][..], |it| it.patches), row.patches)
         });
         let kernels = KERNELS.iter().map(|kernel| (kernel.patches, &[][..]));
@@ -158,7 +160,10 @@ mod tests {
             for (at, name) in all.iter().enumerate() {
                 let patch = patch(name).unwrap_or_else(|| panic!("{name} is no patch"));
                 for needed in patch.builds_on() {
-                    assert!(all[..at].contains(&needed), "{name} needs {needed} before it");
+                    assert!(
+                        all[..at].contains(&needed),
+                        "{name} needs {needed} before it"
+                    );
                 }
             }
         }

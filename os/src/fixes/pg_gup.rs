@@ -7,7 +7,7 @@
 //! the moment (A56). Without a flush before the copy the child's page can be torn (A43). Costs:
 //! fork takes 103 to 106 percent.
 
-use crate::patch::{ForkAnon, PinMark, Patch};
+use crate::patch::{ForkAnon, Patch, PinMark};
 
 pub struct PgGup;
 

@@ -6,7 +6,7 @@
 //! had to break copy-on-write stops asking for write access once the fault reports the copy, so
 //! exactly those pages stay unmarked. Costs: one test of a flag for each entry that fork copies.
 
-use crate::patch::{ForkAnon, PinMark, Patch};
+use crate::patch::{ForkAnon, Patch, PinMark};
 
 pub struct PgGupWrite;
 

@@ -6,11 +6,11 @@ use devices::Vector;
 use emu::{Access, Code, CpuId, Kind, Object, Request, Want};
 
 use super::{CALL_SLOTS, FlushPolicy, FlushRange, flush_local, slot_object};
+use crate::Cx;
 use crate::context::{leave_mm, mm_object};
 use crate::cpuset::CpuSet;
 use crate::irq::INVALIDATE_VECTOR;
 use crate::mm::MmId;
-use crate::Cx;
 
 pub struct Linux2618;
 

@@ -56,12 +56,36 @@ impl Reproducer for DmaThread {
         }
         const {
             &[
-                parameter("align", "offset of the buffer in its page, bytes; a multiple of 512", 512, 0, 4096),
-                parameter("workers", "reading threads (originally as many as CPUs; hard case 40)", 8, 2, 256),
+                parameter(
+                    "align",
+                    "offset of the buffer in its page, bytes; a multiple of 512",
+                    512,
+                    0,
+                    4096,
+                ),
+                parameter(
+                    "workers",
+                    "reading threads (originally as many as CPUs; hard case 40)",
+                    8,
+                    2,
+                    256,
+                ),
                 // 0xfa, the fill pattern, is 250: file 249 is the last that can be told from it.
                 parameter("files", "files to read (originally 100)", 1, 1, 249),
-                parameter("file_kib", "size of a file in KiB (originally 12288)", 128, 8, 1 << 20),
-                parameter("read_kib", "size of a part in KiB (originally 1024)", 32, 8, 1 << 16),
+                parameter(
+                    "file_kib",
+                    "size of a file in KiB (originally 12288)",
+                    128,
+                    8,
+                    1 << 20,
+                ),
+                parameter(
+                    "read_kib",
+                    "size of a part in KiB (originally 1024)",
+                    32,
+                    8,
+                    1 << 16,
+                ),
                 DONTFORK,
             ]
         }
@@ -193,22 +217,31 @@ async fn sync_words(user: User<'_>, workers: u64) -> Result<Sync, os::Errno> {
 }
 
 async fn main(user: User<'_>, job: Job) -> i32 {
-    let Ok(sync) = sync_words(user, job.workers).await else { return 2 };
+    let Ok(sync) = sync_words(user, job.workers).await else {
+        return 2;
+    };
     let len = job.read_bytes + job.align;
-    let Ok(buffer) = user.mmap(len).await else { return 2 };
+    let Ok(buffer) = user.mmap(len).await else {
+        return 2;
+    };
     if job.dontfork && user.madvise(buffer, len, Advice::DontFork).await.is_err() {
         return 2;
     }
     for number in 1..=job.files {
         let mut files = Vec::new();
         for _ in 0..job.workers {
-            let Ok(fd) = user.open(&file_name(number)).await else { return 2 };
+            let Ok(fd) = user.open(&file_name(number)).await else {
+                return 2;
+            };
             files.push(fd);
         }
         for part in 0..job.file_bytes / job.read_bytes {
             user.fill(buffer, len, FILL).await;
             let at = part * job.read_bytes;
-            if read_part(user, job, &sync, &files, buffer, at, number as u8).await.is_err() {
+            if read_part(user, job, &sync, &files, buffer, at, number as u8)
+                .await
+                .is_err()
+            {
                 return 2;
             }
         }
@@ -240,7 +273,11 @@ async fn read_part(
             fd: *fd,
             at: buffer + job.align + PAGE * index,
             offset: part + PAGE * index,
-            len: if last { job.read_bytes - PAGE * index } else { PAGE },
+            len: if last {
+                job.read_bytes - PAGE * index
+            } else {
+                PAGE
+            },
             byte,
         };
         let name = format!("worker-{index}");
@@ -277,9 +314,14 @@ struct Piece {
 /// bytes from 8 before it. (With `align=0`, nothing is mapped before the buffer, and nothing bad
 /// is ever found.)
 async fn worker(user: User<'_>, piece: Piece) {
-    let got = user.pread(piece.fd, piece.at, piece.len, piece.offset).await;
+    let got = user
+        .pread(piece.fd, piece.at, piece.len, piece.offset)
+        .await;
     if let Err(error) = got {
-        user.check_failed(format!("read of {} bytes at {}: {error}", piece.len, piece.offset));
+        user.check_failed(format!(
+            "read of {} bytes at {}: {error}",
+            piece.len, piece.offset
+        ));
         return user.abort().await;
     }
     let Some(bad) = user.find_mismatch(piece.at, piece.len, piece.byte).await else {
@@ -290,7 +332,8 @@ async fn worker(user: User<'_>, piece: Piece) {
         piece.len, piece.offset
     ));
     let mut around = [0; 16];
-    user.load(VirtAddr::new((piece.at + bad).get() - 8), &mut around).await;
+    user.load(VirtAddr::new((piece.at + bad).get() - 8), &mut around)
+        .await;
     let hex: Vec<String> = around.iter().map(|byte| format!("{byte:02x}")).collect();
     let message = format!(
         "Bad data at 0x{bad:06x} (address {}): {}",

@@ -45,8 +45,12 @@ impl Reproducer for ForkWrite {
 }
 
 async fn main(user: User<'_>) -> i32 {
-    let Ok(mut words) = Words::new(user).await else { return 2 };
-    let Ok(page) = user.mmap(4096).await else { return 2 };
+    let Ok(mut words) = Words::new(user).await else {
+        return 2;
+    };
+    let Ok(page) = user.mmap(4096).await else {
+        return 2;
+    };
     let turn = Turn::new(&mut words);
     let word = words.word();
     let forker = Thread::spawn(user, word, "forker", |user| async move {

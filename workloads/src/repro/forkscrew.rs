@@ -89,10 +89,19 @@ struct Shared {
 }
 
 async fn main(user: User<'_>, dontfork: bool) -> i32 {
-    let Ok(mut words) = Words::new(user).await else { return 2 };
-    let Ok(buffer) = user.mmap(3 * PAGE).await else { return 2 };
+    let Ok(mut words) = Words::new(user).await else {
+        return 2;
+    };
+    let Ok(buffer) = user.mmap(3 * PAGE).await else {
+        return 2;
+    };
     user.fill(buffer, 3 * PAGE, 42).await;
-    if dontfork && user.madvise(buffer, 3 * PAGE, Advice::DontFork).await.is_err() {
+    if dontfork
+        && user
+            .madvise(buffer, 3 * PAGE, Advice::DontFork)
+            .await
+            .is_err()
+    {
         return 2;
     }
     let shared = Shared {
@@ -102,7 +111,11 @@ async fn main(user: User<'_>, dontfork: bool) -> i32 {
         failed: words.word(),
     };
     let mut threads = Vec::new();
-    for (name, word) in [("worker-0", words.word()), ("worker-1", words.word()), ("forker", words.word())] {
+    for (name, word) in [
+        ("worker-0", words.word()),
+        ("worker-1", words.word()),
+        ("forker", words.word()),
+    ] {
         let thread = match name {
             "worker-0" => Thread::spawn(user, word, name, |user| worker_0(user, shared)).await,
             "worker-1" => Thread::spawn(user, word, name, |user| worker_1(user, shared)).await,

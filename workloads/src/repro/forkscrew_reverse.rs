@@ -54,7 +54,9 @@ impl Reproducer for ForkscrewReverse {
         if size % 4 == 0 {
             Ok(())
         } else {
-            Err(format!("size_kib={size}: whole pages only, a multiple of 4"))
+            Err(format!(
+                "size_kib={size}: whole pages only, a multiple of 4"
+            ))
         }
     }
 
@@ -83,7 +85,9 @@ impl Reproducer for ForkscrewReverse {
         let size = params.get("size_kib") * 1024;
         let dontfork = params.get("dontfork") == 1;
         setup.file("data", size, 0);
-        setup.process("forkscrew-reverse", 0, move |user| main(user, size, dontfork));
+        setup.process("forkscrew-reverse", 0, move |user| {
+            main(user, size, dontfork)
+        });
         setup.at_end(|kernel| {
             let bytes = kernel.file_bytes("data").expect("the file was prepared");
             let wrong = bytes.iter().filter(|byte| **byte == 0xff).count();
@@ -98,8 +102,12 @@ impl Reproducer for ForkscrewReverse {
 }
 
 async fn main(user: User<'_>, size: u64, dontfork: bool) -> i32 {
-    let Ok(mut words) = Words::new(user).await else { return 2 };
-    let Ok(buffer) = user.mmap(size).await else { return 2 };
+    let Ok(mut words) = Words::new(user).await else {
+        return 2;
+    };
+    let Ok(buffer) = user.mmap(size).await else {
+        return 2;
+    };
     user.fill(buffer, size, 0).await;
     if dontfork && user.madvise(buffer, size, Advice::DontFork).await.is_err() {
         return 2;

@@ -57,7 +57,9 @@ impl Reproducer for LostUpdate {
             });
         }
         setup.at_end(move |kernel| {
-            let bytes = kernel.peek(process, counter, 4).expect("the counter is mapped");
+            let bytes = kernel
+                .peek(process, counter, 4)
+                .expect("the counter is mapped");
             if bytes != (2 * PAIRS).to_le_bytes() {
                 kernel.check_failed(format!(
                     "the counter is {} after {} increments",

@@ -80,13 +80,19 @@ impl Reproducer for Vendor512 {
         let (threads, rounds) = (params.get("threads"), params.get("rounds"));
         let dontfork = params.get("dontfork") == 1;
         setup.file("data", threads * SLOT, DATA);
-        setup.process("vendor-512", 0, move |user| main(user, threads, rounds, dontfork));
+        setup.process("vendor-512", 0, move |user| {
+            main(user, threads, rounds, dontfork)
+        });
     }
 }
 
 async fn main(user: User<'_>, threads: u64, rounds: u64, dontfork: bool) -> i32 {
-    let Ok(mut words) = Words::new(user).await else { return 2 };
-    let Ok(page) = user.mmap(4096).await else { return 2 };
+    let Ok(mut words) = Words::new(user).await else {
+        return 2;
+    };
+    let Ok(page) = user.mmap(4096).await else {
+        return 2;
+    };
     user.fill(page, 4096, PREFILL).await;
     if dontfork && user.madvise(page, 4096, Advice::DontFork).await.is_err() {
         return 2;
@@ -133,7 +139,8 @@ async fn reader(user: User<'_>, slot: VirtAddr, index: u64, rounds: u64, failed:
             user.check_failed(format!(
                 "slot {index} holds only sevens after a read that returned {got}"
             ));
-            user.print(format!("slot {index}: read returned {got}, pattern 7\n")).await;
+            user.print(format!("slot {index}: read returned {got}, pattern 7\n"))
+                .await;
             user.store_u32(failed, 1).await;
             return;
         }

@@ -1,0 +1,75 @@
+//! What README shows, and the snapshots of what a person reads.
+
+use insta::Settings;
+use shootdown::Run;
+use shootdown::os::Dump;
+
+fn in_folder(name: &str, check: impl FnOnce()) {
+    let mut settings = Settings::clone_current();
+    settings.set_snapshot_path(format!("../snapshots/{name}"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.bind(check);
+}
+
+#[test]
+fn a_fix_is_judged_in_four_lines() -> Result<(), shootdown::Error> {
+    let report = Run::of("forkscrew")?
+        .kernel("v2.6.29")?
+        .fix("B02")?
+        .seed(7)
+        .run()?;
+    assert!(report.is_clean(), "{report}");
+    Ok(())
+}
+
+#[test]
+fn what_each_reproducer_prints() {
+    for name in [
+        "forkscrew",
+        "dma-thread",
+        "forkscrew-reverse",
+        "vendor-512",
+        "lost-update",
+        "fork-write",
+    ] {
+        let report = Run::of(name).expect("listed").run().expect("runs");
+        in_folder(name, || {
+            insta::assert_snapshot!("report", report.to_string())
+        });
+    }
+    let fixed = Run::of("forkscrew")
+        .expect("listed")
+        .fix("B02")
+        .expect("a row")
+        .run();
+    in_folder("forkscrew", || {
+        insta::assert_snapshot!("report-B02", fixed.expect("runs").to_string());
+    });
+    let never = Run::of("fork-write")
+        .expect("listed")
+        .flush("never")
+        .expect("a policy")
+        .run();
+    in_folder("fork-write", || {
+        insta::assert_snapshot!("report-never", never.expect("runs").to_string());
+    });
+}
+
+#[test]
+fn the_machine_while_the_read_is_in_flight() {
+    // After the fork and the second worker's pins, before the first sector lands.
+    let run = Run::of("forkscrew").expect("listed");
+    let text = run.session(|session| {
+        let kernel = session.kernel();
+        kernel.machine.set_chooser(None);
+        kernel.begin(1);
+        kernel.machine.pause_at(420);
+        kernel.machine.run();
+        Dump::ALL
+            .map(|(name, what)| format!("-- {name}\n{}", kernel.dump(what)))
+            .concat()
+    });
+    in_folder("forkscrew", || {
+        insta::assert_snapshot!("state-420", text.expect("runs"))
+    });
+}
