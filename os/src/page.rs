@@ -76,8 +76,6 @@ pub struct Page {
     pub ext: Option<Box<Extensions>>,
     // the reference-balance oracle's ledger:
     pub(crate) held: [i32; Holder::ALL.len()],
-    /// Transfers that name this frame.
-    pub(crate) in_flight: u16,
     pub(crate) touched: bool,
 }
 
