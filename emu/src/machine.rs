@@ -469,13 +469,13 @@ impl<'w> Machine<'w> {
             * u64::from(self.costs.jitter_percent)
             / 100;
         let draw = u64::from(self.engine.disk_rng.borrow_mut().next_u32());
-        (draw * (2 * width + 1) >> 32) as i64 - width as i64
+        ((draw * (2 * width + 1)) >> 32) as i64 - width as i64
     }
 
     /// How long this CPU takes to leave its idle state: it depends on how deep it happened to be.
     pub(crate) fn idle_exit(&self) -> u64 {
         let draw = u64::from(self.engine.idle_rng.borrow_mut().next_u32());
-        draw * (u64::from(self.costs.idle_exit) + 1) >> 32
+        (draw * (u64::from(self.costs.idle_exit) + 1)) >> 32
     }
 
     /// Queues a transfer on the disk; `Err` gives it back when the queue is full. The device

@@ -123,7 +123,7 @@ pub fn prepare(
 ) -> Result<Option<Transferring>, Errno> {
     let file = fget(cx, fd)?;
     let sector = mmu::SECTOR_SIZE as u64;
-    if !at.is_aligned(sector) || len % sector != 0 || offset % sector != 0 {
+    if !at.is_aligned(sector) || !len.is_multiple_of(sector) || !offset.is_multiple_of(sector) {
         return Err(Errno::EINVAL);
     }
     let size = cx.files.borrow()[file].size / sector * sector;

@@ -91,9 +91,12 @@ pub struct Kernel<'w> {
     /// What watches the machine.
     pub oracles: Oracles,
     pub(crate) starters: RefCell<ManuallyDrop<Vec<Starter<'w>>>>,
-    pub(crate) at_end: RefCell<ManuallyDrop<Vec<Box<dyn Fn(&Kernel<'w>) + 'w>>>>,
+    pub(crate) at_end: RefCell<ManuallyDrop<Vec<Look<'w>>>>,
     pub(crate) remembered: RefCell<Option<Remembered>>,
 }
+
+/// A look at what is left when a run is over.
+type Look<'w> = Box<dyn Fn(&Kernel<'w>) + 'w>;
 
 /// What a reset returns to.
 #[derive(Clone)]

@@ -194,7 +194,7 @@ impl Kernel<'_> {
             let slice = self
                 .machine
                 .costs()
-                .cycles_from_ms(u64::from(self.machine.costs().slice_ms));
+                .cycles_from_ms(self.machine.costs().slice_ms);
             end.set(self.machine.now() + slice);
             self.machine.raise_at(cpu, TIMER_VECTOR, end.get());
         }

@@ -211,7 +211,7 @@ pub async fn leave_for_good(cx: Cx<'_>, status: ExitStatus) {
 
 /// Reads a word for a system call (`get_user`).
 pub async fn get_user_u32(cx: Cx<'_>, at: VirtAddr) -> Result<u32, Errno> {
-    if at.get() % 4 != 0 {
+    if !at.get().is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
     loop {

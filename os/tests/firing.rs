@@ -23,8 +23,12 @@ fn kernel<'w>(cpus: u16) -> Kernel<'w> {
 }
 
 fn found(kernel: &Kernel<'_>) -> Vec<(&'static str, &'static str)> {
-    let mut all: Vec<_> =
-        kernel.machine.violations().iter().map(|it| (it.oracle, it.word)).collect();
+    let mut all: Vec<_> = kernel
+        .machine
+        .violations()
+        .iter()
+        .map(|it| (it.oracle, it.word))
+        .collect();
     all.sort();
     all.dedup();
     all
@@ -39,7 +43,11 @@ fn two_locks(opposite: bool, apart: bool) -> (Stop, Vec<(&'static str, &'static 
         let locks = [(); 2].map(|()| kernel.machine.new_lock(&OUTER));
         for thread in 0..2 {
             let kernel = &kernel;
-            let order = if opposite && thread == 1 { [1, 0] } else { [0, 1] };
+            let order = if opposite && thread == 1 {
+                [1, 0]
+            } else {
+                [0, 1]
+            };
             setup.thread(process, "taker", thread, move |user: User<'_>| async move {
                 if apart {
                     user.sleep_us(1 + 1000 * u64::from(thread)).await;
@@ -71,7 +79,10 @@ fn lock_order_fires_on_an_inversion_that_did_not_deadlock() {
 #[test]
 fn wait_graph_fires_when_two_wait_for_each_other() {
     let (stop, all) = two_locks(true, false);
-    assert!(matches!(stop, Stop::Deadlock(ref who) if who.len() == 2), "{stop:?}");
+    assert!(
+        matches!(stop, Stop::Deadlock(ref who) if who.len() == 2),
+        "{stop:?}"
+    );
     assert!(all.contains(&("wait-graph", "DEADLOCK")), "{all:?}");
     assert_eq!(two_locks(false, false), (Stop::Finished, Vec::new()));
 }
@@ -109,7 +120,10 @@ fn sleep_with(spinlock: bool) -> Vec<(&'static str, &'static str)> {
     kernel.prepare(|setup| {
         let process = setup.empty_process("sleeper");
         setup.keep_memory(process);
-        let (outer, spin) = (kernel.machine.new_lock(&OUTER), kernel.machine.new_lock(&SPIN));
+        let (outer, spin) = (
+            kernel.machine.new_lock(&OUTER),
+            kernel.machine.new_lock(&SPIN),
+        );
         let kernel = &kernel;
         setup.thread(process, "sleeper", 0, move |_: User<'_>| async move {
             let guard = kernel.machine.spin_lock(spin).await;
@@ -150,10 +164,10 @@ fn references(gets: u32, puts: u32) -> Vec<(&'static str, &'static str)> {
             let found = mmu::walk::lookup(&kernel.machine.memory(), root, at);
             let pfn = found.expect("mapped").1.pfn();
             for _ in 0..gets {
-                get_page(kernel, pfn, Holder::Patch).await;
+                get_page(kernel, pfn, Holder::Hand).await;
             }
             for _ in 0..puts {
-                put_page(kernel, pfn, Holder::Patch).await;
+                put_page(kernel, pfn, Holder::Hand).await;
             }
         });
     });

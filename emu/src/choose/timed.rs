@@ -46,8 +46,8 @@ impl Timed {
     #[inline]
     pub(crate) fn key(&self, base: u64, cost: u64, slot: usize) -> u64 {
         let draw = u64::from(self.jitter_rng.borrow_mut().next_u32());
-        let spread = (draw >> TIE_BITS) * (2 * self.jitter) >> (32 - TIE_BITS);
-        let cost = cost * (1024 + spread - self.jitter) >> 10;
+        let spread = ((draw >> TIE_BITS) * (2 * self.jitter)) >> (32 - TIE_BITS);
+        let cost = (cost * (1024 + spread - self.jitter)) >> 10;
         (base + cost) << (SLOT_BITS + TIE_BITS)
             | (draw & ((1 << TIE_BITS) - 1)) << SLOT_BITS
             | slot as u64

@@ -51,7 +51,7 @@ impl Reproducer for ForkscrewReverse {
 
     fn check(&self, params: &Params) -> Result<(), String> {
         let size = params.get("size_kib");
-        if size % 4 == 0 {
+        if size.is_multiple_of(4) {
             Ok(())
         } else {
             Err(format!(

@@ -1,11 +1,12 @@
 //! Steps, loads and whole runs a second.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use emu::{Costs, Size};
-use mmu::VirtAddr;
-use os::lock::PTL;
-use os::mm::{read_pte, update_pte};
-use os::{Config, Kernel, User};
+use shootdown::Run;
+use shootdown::emu::{Costs, Size};
+use shootdown::mmu::{self, VirtAddr};
+use shootdown::os::lock::PTL;
+use shootdown::os::mm::{read_pte, update_pte};
+use shootdown::os::{self, Config, Kernel, User};
 
 fn config(cpus: u16) -> Config {
     Config {
@@ -81,5 +82,50 @@ fn loads(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, four_cpus, sixty_four_cpus, loads);
+fn whole_runs(criterion: &mut Criterion) {
+    let run = Run::of("lost-update")
+        .expect("listed")
+        .chooser("random")
+        .expect("listed");
+    let mut group = criterion.benchmark_group("whole runs");
+    group.throughput(Throughput::Elements(1));
+    run.session(|session| {
+        let kernel = session.kernel();
+        session.run(1);
+        let mut seed = 0;
+        group.bench_function("lost-update, random, reset each time", |bench| {
+            bench.iter(|| {
+                seed += 1;
+                kernel.run(seed)
+            });
+        });
+    })
+    .expect("the configuration is whole");
+    group.finish();
+}
+
+fn big_machine(criterion: &mut Criterion) {
+    criterion.bench_function("start a 64 GiB machine with 512 CPUs", |bench| {
+        bench.iter(|| {
+            let kernel = Kernel::new(Config {
+                size: Size {
+                    cpus: 512,
+                    frames: 1 << 24,
+                },
+                ..config(1)
+            });
+            kernel.prepare(|_| {});
+            kernel.run(1)
+        });
+    });
+}
+
+criterion_group!(
+    benches,
+    four_cpus,
+    sixty_four_cpus,
+    loads,
+    whole_runs,
+    big_machine
+);
 criterion_main!(benches);
