@@ -595,7 +595,7 @@ impl<'w> Machine<'w> {
         });
     }
 
-    fn for_each_marked(&self, mut f: impl FnMut(usize)) {
+    pub(crate) fn for_each_marked(&self, mut f: impl FnMut(usize)) {
         for (at, word) in self.engine.marked.iter().enumerate() {
             let mut bits = word.get();
             while bits != 0 {
@@ -634,7 +634,9 @@ impl<'w> Machine<'w> {
                 drop(ManuallyDrop::into_inner(code));
             }
         }
-        self.transfers.iter().for_each(drop_code);
+        if self.disk_used.get() {
+            self.transfers.iter().for_each(drop_code);
+        }
         let threads = std::mem::take(&mut *self.threads.borrow_mut());
         for thread in &threads {
             drop_code(&thread.code);

@@ -139,8 +139,10 @@ pub(crate) struct Engine {
     pub spinner_rng: RefCell<ChaCha8Rng>,
     pub disk_rng: RefCell<ChaCha8Rng>,
     pub idle_rng: RefCell<ChaCha8Rng>,
-    /// Last writer of a line: a direct-mapped table of (object, CPU + 1).
-    pub lines: Vec<Cell<(u64, u16)>>,
+    /// Last writer of a line: a direct-mapped table of (object, run, CPU + 1).
+    pub lines: Vec<Cell<(u64, u32, u16)>>,
+    /// Runs so far: what an earlier run left in `lines` does not count.
+    pub run: Cell<u32>,
 }
 
 /// A deterministic SMP machine. Everything is behind shared references: the code of the guest
@@ -159,6 +161,8 @@ pub struct Machine<'w> {
     pub(crate) dma: RefCell<DmaEngine>,
     /// Where the head will be when the transfer it works on ends; `None` when it has none.
     pub(crate) head: Cell<Option<u64>>,
+    /// Whether this run has used the disk.
+    pub(crate) disk_used: Cell<bool>,
     /// Transfers that wait for the head: their first sector, and their slot.
     pub(crate) disk_queue: RefCell<Vec<(u64, usize)>>,
     pub(crate) transfers: Vec<CodeSlot<'w>>,
@@ -191,6 +195,7 @@ impl<'w> Machine<'w> {
             disk: RefCell::new(Disk::new(costs.disk_timing())),
             dma: RefCell::new(DmaEngine::new(depth)),
             head: Cell::new(None),
+            disk_used: Cell::new(false),
             disk_queue: RefCell::default(),
             transfers: (0..depth).map(|_| Cell::default()).collect(),
             transfer_contexts: (0..depth).map(|_| ContextState::default()).collect(),
@@ -506,6 +511,7 @@ impl<'w> Machine<'w> {
             (transfer.lba, transfer.sectors())
         };
         self.head.set(Some(lba + u64::from(sectors)));
+        self.disk_used.set(true);
         let jitter = self.disk_jitter();
         let schedule = self
             .disk
@@ -718,7 +724,7 @@ impl<'w> Machine<'w> {
     }
 
     #[inline]
-    fn line(&self, object: Object) -> &Cell<(u64, u16)> {
+    fn line(&self, object: Object) -> &Cell<(u64, u32, u16)> {
         let hash = object.raw().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         &self.engine.lines[hash as usize % LINES]
     }
@@ -726,15 +732,17 @@ impl<'w> Machine<'w> {
     #[inline]
     fn own_line(&self, object: Object, actor: ActorId) {
         if let Some(cpu) = actor.on_cpu() {
-            self.line(object).set((object.raw(), cpu.0 + 1));
+            let run = self.engine.run.get();
+            self.line(object).set((object.raw(), run, cpu.0 + 1));
         }
     }
 
     /// What fetching the object's line costs, if another CPU wrote it last.
     #[inline]
     pub(crate) fn line_cost(&self, object: Object, cpu: CpuId) -> u64 {
-        let (owned, owner) = self.line(object).get();
-        if owned != object.raw() || owner == cpu.0 + 1 || object.kind() == Kind::Private {
+        let (owned, run, owner) = self.line(object).get();
+        let stale = run != self.engine.run.get() || owned != object.raw() || owner == 0;
+        if stale || owner == cpu.0 + 1 || object.kind() == Kind::Private {
             return 0;
         }
         self.distance(
@@ -820,7 +828,8 @@ impl Engine {
             spinner_rng: RefCell::new(rng::stream(0, rng::Purpose::Spinner)),
             disk_rng: RefCell::new(rng::stream(0, rng::Purpose::Disk)),
             idle_rng: RefCell::new(rng::stream(0, rng::Purpose::Idle)),
-            lines: vec![Cell::new((0, 0)); LINES],
+            lines: vec![Cell::new((0, 0, 0)); LINES],
+            run: Cell::new(0),
         }
     }
 }

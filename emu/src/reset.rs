@@ -21,10 +21,13 @@ impl Machine<'_> {
     pub fn reset(&self, seed: u64) {
         self.tear_down();
         self.memory.borrow_mut().reset();
-        self.disk.borrow_mut().reset();
-        self.dma.borrow_mut().clear();
-        self.head.set(None);
-        self.disk_queue.borrow_mut().clear();
+        if self.disk_used.replace(false) {
+            self.disk.borrow_mut().reset();
+            self.dma.borrow_mut().clear();
+            self.head.set(None);
+            self.disk_queue.borrow_mut().clear();
+            self.transfer_contexts.iter().for_each(clear);
+        }
         for cpu in &self.cpus {
             cpu.tlb.borrow_mut().reset();
             cpu.walk_cache.borrow_mut().reset();
@@ -38,7 +41,6 @@ impl Machine<'_> {
             clear(&cpu.idle_context);
             cpu.handler_contexts.iter().for_each(clear);
         }
-        self.transfer_contexts.iter().for_each(clear);
         self.threads.borrow_mut().clear();
         self.free_threads.borrow_mut().clear();
         self.locks.borrow_mut().reset();
@@ -61,9 +63,9 @@ impl Machine<'_> {
             *recorder = Default::default();
         }
         engine.times.iter().for_each(|time| time.set(0));
-        engine.announced.iter().for_each(|it| it.set(None));
+        self.for_each_marked(|slot| engine.announced[slot].set(None));
         engine.marked.iter().for_each(|it| it.set(0));
-        engine.lines.iter().for_each(|it| it.set((0, 0)));
+        engine.run.set(engine.run.get().wrapping_add(1));
         if engine.keeps_time.get() {
             engine.timed.reset(seed);
             engine

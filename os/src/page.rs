@@ -134,6 +134,11 @@ impl Pages {
         })
     }
 
+    /// Whether no bookkeeping was reached for to change since [`Pages::reset`].
+    pub(crate) fn untouched(&self) -> bool {
+        self.remembering && self.touched.is_empty()
+    }
+
     pub(crate) fn remember(&mut self) {
         self.remembering = true;
         self.saved = self

@@ -54,6 +54,8 @@ pub struct Oracles {
     /// Forks under way and requests in flight. While it is zero, which is nearly always, a store
     /// needs no history.
     watching: Cell<usize>,
+    /// An entry has changed since the prepared state, which was in balance.
+    entries_changed: Cell<bool>,
 }
 
 impl Oracles {
@@ -76,6 +78,7 @@ impl Oracles {
         self.windows.borrow_mut().clear();
         self.tlb.reset();
         self.watching.set(0);
+        self.entries_changed.set(false);
     }
 
     fn count_watched(&self) {

@@ -304,6 +304,7 @@ impl Oracles {
     /// A leaf entry of `mm` has changed.
     #[inline]
     pub fn entry_changed(&self, cx: &Kernel<'_>, mm: MmId, va: VirtAddr, old: Pte, new: Pte) {
+        self.entries_changed.set(true);
         if new.is_leaf() && (!old.is_leaf() || new.pfn() != old.pfn()) {
             self.check_mapped(cx, mm, va, new.pfn());
         }
