@@ -21,9 +21,10 @@ impl<'w> Machine<'w> {
         let actor = engine.current.get();
         let slot = self.slot(actor);
         let base = engine.times[slot].get().max(engine.clock.get());
+        // Which line an instruction of user mode touches is known only when it is chosen.
         let line = match actor.on_cpu() {
-            Some(cpu) => self.line_cost(request.object, cpu),
-            None => 0,
+            Some(cpu) if !request.user => self.line_cost(request.object, cpu),
+            _ => 0,
         };
         let cost = u64::from(request.cost) + line;
         if engine.time_decides.get() {

@@ -102,8 +102,12 @@ impl Oracles {
         let changed = piece.changed;
         drop(transfers);
         let why = match changed {
+            Some(change) if change.by == "do_wp_page" => format!(
+                "stopped mapping at step {}, when {} broke copy-on-write (do_wp_page)",
+                change.step, change.cpu
+            ),
             Some(change) => format!(
-                "stopped mapping at step {}, when {} changed its entry in {}",
+                "stopped mapping at step {}, when {} changed its entry ({})",
                 change.step, change.cpu, change.by
             ),
             None => "did not map any more when the request was queued".to_string(),
