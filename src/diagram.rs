@@ -24,8 +24,8 @@ const FIRST_ROWS: usize = 14;
 /// A column's width goes up to this, in characters.
 const WIDTH: usize = 36;
 
-/// The steps that led to a violation, beside each other.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// The steps that led to a violation, beside each other; empty when there is none to show.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Diagram {
     columns: Vec<String>,
     rows: Vec<Row>,
@@ -50,6 +50,11 @@ impl Column {
 }
 
 impl Diagram {
+    /// Whether there is nothing to show.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// The diagram of the first violation that names objects, by running again.
     pub(crate) fn of(report: &Report) -> Option<Diagram> {
         let violation = report.violations.iter().find(|it| !it.focus.is_empty())?;
@@ -212,6 +217,9 @@ fn story(session: &mut Session<'_>, seed: u64, violation: &Violation) -> Vec<Rec
 
 impl fmt::Display for Diagram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return Ok(());
+        }
         let widths = self.widths();
         let line = |f: &mut fmt::Formatter<'_>, step: &str, cells: &[&str]| {
             let mut text = format!("{step:>9}");

@@ -81,6 +81,9 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// A chooser gave up.
+    #[error("the chooser cannot go on: {0}")]
+    Chooser(String),
     /// A replay that is not the run that was saved.
     #[error("{}: this is not the run that was saved: {what}", path.display())]
     Diverged {

@@ -72,6 +72,14 @@ impl Report {
         self.outcome() == Outcome::Clean
     }
 
+    /// The report, unless a chooser gave up in the middle of the run: then nothing can be said.
+    pub(crate) fn whole(self) -> Result<Report, crate::Error> {
+        match self.stop {
+            Stop::Diverged(why) => Err(crate::Error::Chooser(why)),
+            _ => Ok(self),
+        }
+    }
+
     /// The run in one word. What was violated outweighs how it ended.
     pub fn outcome(&self) -> Outcome {
         if self.violations.iter().any(|it| it.oracle != WAIT_GRAPH) {
@@ -96,8 +104,8 @@ impl Report {
 
     /// The steps that led to the first violation that names any, beside each other. Made by
     /// running again, which gives the same run.
-    pub fn diagram(&self) -> Option<Diagram> {
-        Diagram::of(self)
+    pub fn diagram(&self) -> Diagram {
+        Diagram::of(self).unwrap_or_default()
     }
 
     /// As the command line prints it, with colours or without.
@@ -111,7 +119,8 @@ impl Report {
         }
         text.push_str(&self.verdict_line(colour));
         text.push_str(&self.violation_lines());
-        if let Some(diagram) = self.diagram() {
+        let diagram = self.diagram();
+        if !diagram.is_empty() {
             text.push_str(&format!("\n{diagram}"));
         }
         text

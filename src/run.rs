@@ -136,7 +136,7 @@ impl Run {
 
     /// One run.
     pub fn run(&self) -> Result<Report, Error> {
-        self.session(|session| session.run(self.seed))
+        self.session(|session| session.run(self.seed))?.whole()
     }
 
     /// Builds the machine once, for many runs: each is a reset, not a rebuild.

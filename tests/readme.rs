@@ -19,6 +19,18 @@ fn a_fix_is_judged_in_four_lines() -> Result<(), shootdown::Error> {
         .seed(7)
         .run()?;
     assert!(report.is_clean(), "{report}");
+    in_folder("forkscrew", || {
+        insta::assert_snapshot!("diagram-B02-seed-7", report.diagram())
+    });
+    Ok(())
+}
+
+#[test]
+fn the_diagram_of_the_lost_sector() -> Result<(), shootdown::Error> {
+    let report = Run::of("forkscrew")?.kernel("v2.6.18")?.seed(7).run()?;
+    in_folder("forkscrew", || {
+        insta::assert_snapshot!("diagram-seed-7", report.diagram())
+    });
     Ok(())
 }
 

@@ -113,7 +113,9 @@ pub(super) fn run(registry: &Registry, args: &RunArgs) -> Result<ExitCode, Error
             session.kernel().machine.record_choices();
         }
         let progress = Progress::new("running");
-        let report = session.run_watched(seed, &mut |steps| progress.tick(steps));
+        let report = session
+            .run_watched(seed, &mut |steps| progress.tick(steps))
+            .whole()?;
         if let Some(path) = &args.save {
             Recorded::of(session, &report).save(path)?;
             if report.is_clean() {
