@@ -1,198 +1,126 @@
-//! Oracles: what watches the machine. Each finds a class of failure where it happens, and says
-//! why in one sentence that names both sides.
+//! Oracles: each finds one class of failure where it happens, and says in one sentence who did
+//! what to whom. They observe; none changes the machine.
 //!
-//! An oracle only observes. Paths of the kernel tell it what they do, after they did it and within
-//! the same step; it answers with [`emu::Machine::violate`]. One file holds one oracle:
-//!
-//! | oracle | file | word |
+//! | id | fires when | word |
 //! |---|---|---|
-//! | `shadow-memory` | `shadow.rs`, `load.rs` | CORRUPT |
-//! | `dma-target` | `dma_target.rs` | CORRUPT |
-//! | `file-image` | `file_image.rs` | CORRUPT |
-//! | `snapshot` | `snapshot.rs` | TORN |
-//! | `tlb-coherence` | `tlb_coherence.rs` | STALETLB |
-//! | `reference-balance` | `reference_balance.rs` | LEAK, BUG |
-//! | `lifetime` | `lifetime.rs` | UAF |
+//! | `shadow-memory` | a load returns what neither program order nor a completed request explains | CORRUPT |
+//! | `snapshot` | a child's page mixes two instants of the parent's | TORN |
+//! | `dma-target` | a sector lands in a frame that the requester's address no longer maps | CORRUPT |
+//! | `file-image` | a byte reaches the disk that the process did not hold there since it submitted | CORRUPT |
+//! | `tlb-coherence` | a CPU uses a translation that a completed flush promised gone, or one to a freed frame | STALETLB |
+//! | `reference-balance` | references or mappings differ from their holders | LEAK, BUG |
+//! | `lifetime` | a freed frame is used or mapped | UAF |
 //!
-//! `lock-order`, `wait-graph` and `context` live in the machine's locks; `assertion` and `check`
-//! are [`Kernel::bug_on`](crate::Kernel::bug_on) and
-//! [`Kernel::check_failed`](crate::Kernel::check_failed).
-//!
-//! What they do not judge: bytes that a write pin covered while fork ran (no flush stops a
-//! device), bytes of a range between the call that drops it and the flush that completes the
-//! drop, and whether a process that reads a buffer in flight sees its sectors in order.
-
-mod dma_target;
-mod file_image;
-mod in_flight;
-mod lifetime;
-mod limbo;
-mod load;
-mod reference_balance;
-mod shadow;
-mod side_table;
-mod snapshot;
-mod tlb_coherence;
+//! What they see of a run: stores and loads of user mode, changes of page-table entries, flushes,
+//! forks, transfers and their sectors, references. What they do not see: stores by the kernel into
+//! user memory other than copies of pages (there are none).
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
-use emu::ActorId;
-use mmu::{Pfn, PhysAddr};
+use emu::CpuId;
 
-use crate::Kernel;
-use in_flight::InFlight;
-use reference_balance::{Ledger, Tally};
-use shadow::Shadow;
-use side_table::SideTable;
+use crate::{Kernel, MmId};
+
+mod dma_target;
+mod file_image;
+mod frame_notes;
+mod lifetime;
+mod reference_balance;
+mod shadow;
+mod snapshot;
+mod spaces;
+#[cfg(test)]
+mod tests;
+mod tlb_coherence;
+mod transfers;
+
+use frame_notes::FrameNotes;
+use snapshot::Windows;
+use spaces::Spaces;
 use tlb_coherence::TlbCoherence;
+use transfers::Transfers;
+
 pub use tlb_coherence::Promise;
 
-/// The state of all oracles of a kernel.
+/// Everything that watches a machine.
 #[derive(Default)]
 pub struct Oracles {
-    shadow: RefCell<Shadow>,
-    in_flight: RefCell<InFlight>,
-    writers: RefCell<SideTable<[Writer; SECTORS]>>,
-    ledger: RefCell<SideTable<Ledger>>,
-    tally: RefCell<Tally>,
-    tlb: RefCell<TlbCoherence>,
-    /// Counts weakened entries and freed frames: what TLB entries are stamped with when filled.
-    weakenings: Cell<u64>,
-    /// Counts promises kept and frames freed: an entry verified since the last of them is right.
-    promises: Cell<u64>,
-}
-
-/// Sectors of a page.
-const SECTORS: usize = mmu::PAGE_SIZE / mmu::SECTOR_SIZE;
-
-/// Who wrote a sector of memory last.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-struct Writer {
-    step: u64,
-    who: Who,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-enum Who {
-    #[default]
-    Nobody,
-    Process(u32),
-    Request(u32),
-}
-
-impl fmt::Display for Writer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.who {
-            Who::Nobody => f.write_str("nobody wrote there since the frame was allocated"),
-            Who::Process(pid) => {
-                write!(f, "it was last written by process {pid} at step {}", self.step)
-            }
-            Who::Request(io) => {
-                write!(f, "it was last written by request {io} at step {}", self.step)
-            }
-        }
-    }
-}
-
-/// Who did something, and where in the kernel.
-#[derive(Clone, Copy, Debug)]
-struct Doing {
-    step: u64,
-    actor: ActorId,
-    function: &'static str,
-}
-
-impl Default for Doing {
-    fn default() -> Self {
-        Doing {
-            step: 0,
-            actor: ActorId::from_raw(0),
-            function: "",
-        }
-    }
-}
-
-impl Doing {
-    fn now(cx: &Kernel<'_>) -> Doing {
-        let spans = cx.machine.spans(cx.machine.context());
-        Doing {
-            step: cx.machine.steps(),
-            actor: cx.machine.actor(),
-            function: spans.innermost().unwrap_or(""),
-        }
-    }
-}
-
-impl fmt::Display for Doing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at step {}", self.actor, self.step)?;
-        match self.function {
-            "" => Ok(()),
-            function => write!(f, " in {function}"),
-        }
-    }
+    spaces: RefCell<Spaces>,
+    frames: RefCell<FrameNotes>,
+    transfers: RefCell<Transfers>,
+    windows: RefCell<Windows>,
+    tlb: TlbCoherence,
+    /// Forks under way and requests in flight. While it is zero, which is nearly always, a store
+    /// needs no history.
+    watching: Cell<usize>,
+    /// An entry has changed since the prepared state, which was in balance.
+    entries_changed: Cell<bool>,
 }
 
 impl Oracles {
-    /// Oracles that have seen nothing.
-    pub fn new() -> Self {
+    /// Oracles of a machine that has done nothing yet.
+    pub fn new() -> Oracles {
         Oracles::default()
     }
 
-    /// The present state is the one that [`Oracles::reset`] returns to.
+    /// What is known now is what [`Oracles::reset`] returns to.
     pub fn remember(&self) {
-        self.shadow.borrow_mut().remember();
-        self.forget_run();
+        self.spaces.borrow_mut().remember();
+        self.tlb.remember();
     }
 
-    /// Back to the remembered state, in time proportional to what the run changed.
+    /// Back to what was remembered; the cost is in proportion to what has changed since.
     pub fn reset(&self) {
-        self.shadow.borrow_mut().reset();
-        self.forget_run();
+        self.spaces.borrow_mut().reset();
+        self.frames.borrow_mut().next_run();
+        self.transfers.borrow_mut().clear();
+        self.windows.borrow_mut().clear();
+        self.tlb.reset();
+        self.watching.set(0);
+        self.entries_changed.set(false);
     }
 
-    fn forget_run(&self) {
-        self.in_flight.borrow_mut().reset();
-        self.writers.borrow_mut().reset();
-        self.ledger.borrow_mut().reset();
-        self.tlb.borrow_mut().reset();
-        self.weakenings.set(0);
-        self.promises.set(0);
+    fn count_watched(&self) {
+        let count = self.transfers.borrow().in_flight() + self.windows.borrow().open();
+        self.watching.set(count);
     }
 
-    /// A frame was taken from the zone.
-    pub fn frame_allocated(&self, _: &Kernel<'_>, pfn: Pfn) {
-        *self.writers.borrow_mut().get_mut(pfn) = Default::default();
-    }
-
-    /// The kernel copied a sector: its bytes are still whose they were.
-    pub fn sector_copied(&self, to: PhysAddr, from: PhysAddr) {
-        let mut writers = self.writers.borrow_mut();
-        let writer = writer_of(&writers, from);
-        writers.get_mut(to.pfn())[sector_in_page(to)] = writer;
-    }
-
-    #[inline]
-    fn wrote(&self, at: PhysAddr, writer: Writer) {
-        self.writers.borrow_mut().get_mut(at.pfn())[sector_in_page(at)] = writer;
-    }
-
-    fn writer(&self, at: PhysAddr) -> Writer {
-        writer_of(&self.writers.borrow(), at)
-    }
-
-    /// Everything is over: the books are closed.
-    pub fn quiesce(&self, cx: &Kernel<'_>) {
-        self.balance(cx);
+    /// Whether the address space is being taken down, or is gone: nobody runs in it.
+    fn is_gone(&self, mm: MmId) -> bool {
+        self.spaces.borrow().get(mm).is_some_and(|space| space.gone)
     }
 }
 
-fn writer_of(writers: &SideTable<[Writer; SECTORS]>, at: PhysAddr) -> Writer {
-    writers.get(at.pfn()).map_or_else(Writer::default, |all| all[sector_in_page(at)])
+/// Who changed something, and when: one side of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Change {
+    step: u64,
+    cpu: CpuId,
+    /// The function of the guest kernel.
+    by: &'static str,
 }
 
-#[inline]
-fn sector_in_page(at: PhysAddr) -> usize {
-    at.offset() / mmu::SECTOR_SIZE
+impl Change {
+    /// What is going on at this moment.
+    fn now(cx: &Kernel<'_>) -> Change {
+        let spans = cx.machine.spans(cx.machine.context());
+        Change {
+            step: cx.machine.steps(),
+            cpu: cx.machine.cpu(),
+            by: spans.innermost().unwrap_or("user mode"),
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {} at step {}", self.cpu, self.by, self.step)
+    }
+}
+
+/// `count` things, in words.
+fn counted(count: usize, thing: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{plural}")
 }
