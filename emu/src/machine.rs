@@ -717,7 +717,8 @@ impl<'w> Machine<'w> {
     /// Ends the run after the present poll.
     pub(crate) fn stop(&self, why: Stop) {
         let mut stop = self.engine.stop.borrow_mut();
-        if stop.is_none() {
+        // A bound may be reached by the very step that turns out to be another: that outweighs it.
+        if stop.is_none() || matches!(why, Stop::Diverged(_)) {
             *stop = Some(why);
         }
         self.engine.stopping.set(true);
