@@ -5,10 +5,10 @@ use shootdown::workloads::{CATALOGUE, Evidence, Verdict};
 use shootdown::{Report, Run};
 
 fn configured(name: &str, verdict: &Verdict) -> Run {
-    let mut run = Run::of(name)
-        .expect("listed")
-        .kernel(verdict.kernel)
-        .expect("a kernel");
+    let mut run = Run::of(name).expect("listed");
+    if let Some(kernel) = verdict.kernel {
+        run = run.kernel(kernel).expect("a kernel");
+    }
     for fix in verdict.fixes {
         run = run.fix(fix).expect("a fix");
     }

@@ -15,11 +15,13 @@ mod catalogue;
 pub mod dump;
 pub mod pthread;
 mod repro;
+mod verdict;
 
 use std::collections::BTreeMap;
 
 pub use catalogue::CATALOGUE;
 use os::Setup;
+pub use verdict::{Budget, Evidence, Verdict};
 
 /// A parameter of a reproducer. All are integers; booleans are 0 or 1.
 #[derive(Clone, Copy, Debug)]
@@ -34,34 +36,6 @@ pub struct Parameter {
     pub min: u64,
     /// The most.
     pub max: u64,
-}
-
-/// What a verdict rests on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Evidence {
-    /// Every interleaving.
-    Exhaustive,
-    /// Every interleaving with at most so many preemptions.
-    Bounded(u32),
-    /// So many seeds.
-    Sampled(u32),
-}
-
-/// A configuration, and the words that it must show.
-#[derive(Clone, Copy, Debug)]
-pub struct Verdict {
-    /// The row of the verdict matrix.
-    pub row: &'static str,
-    /// The base kernel.
-    pub kernel: &'static str,
-    /// Patches or rows, in order of application.
-    pub fixes: &'static [&'static str],
-    /// Parameters.
-    pub set: &'static [(&'static str, u64)],
-    /// Verdict words; none means clean.
-    pub words: &'static [&'static str],
-    /// What it rests on.
-    pub evidence: Evidence,
 }
 
 /// A program of the record.

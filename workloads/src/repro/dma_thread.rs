@@ -5,7 +5,7 @@ use mmu::VirtAddr;
 use os::{Advice, Setup, User};
 
 use crate::pthread::{Thread, Words};
-use crate::{DONTFORK, Evidence, Parameter, Params, Reproducer, Verdict};
+use crate::{DONTFORK, Parameter, Params, Reproducer, Verdict};
 
 const STORY: &str = "\
 Files are filled with their own number. For each part of each file, W threads read a piece each
@@ -98,40 +98,27 @@ impl Reproducer for DmaThread {
 
     fn verdicts(&self) -> &'static [Verdict] {
         const LOST: &[&str] = &["CHECK", "CORRUPT"];
-        &[
-            Verdict {
-                row: "A01",
-                kernel: "v2.6.18",
-                fixes: &[],
-                set: &[("align", 512)],
-                words: LOST,
-                evidence: Evidence::Sampled(20),
-            },
-            Verdict {
-                row: "A04",
-                kernel: "v2.6.18",
-                fixes: &[],
-                set: &[("align", 0)],
-                words: &[],
-                evidence: Evidence::Sampled(1000),
-            },
-            Verdict {
-                row: "A41",
-                kernel: "v2.6.18",
-                fixes: &["A41"],
-                set: &[("align", 512)],
-                words: &[],
-                evidence: Evidence::Sampled(1000),
-            },
-            Verdict {
-                row: "B02",
-                kernel: "v2.6.29",
-                fixes: &["B02"],
-                set: &[("align", 512)],
-                words: &[],
-                evidence: Evidence::Sampled(1000),
-            },
-        ]
+        const {
+            &[
+                Verdict::of("A01", "FWD")
+                    .kernel("v2.6.18")
+                    .set(&[("align", 512)])
+                    .words(LOST)
+                    .sampled(20),
+                Verdict::of("A04", "FWD")
+                    .kernel("v2.6.18")
+                    .set(&[("align", 0)])
+                    .sampled(1000),
+                Verdict::of("A41", "FWD")
+                    .fixes(&["A41"])
+                    .set(&[("align", 512)])
+                    .sampled(1000),
+                Verdict::of("B02", "FAST")
+                    .fixes(&["B02"])
+                    .set(&[("align", 512)])
+                    .sampled(1000),
+            ]
+        }
     }
 
     fn check(&self, params: &Params) -> Result<(), String> {

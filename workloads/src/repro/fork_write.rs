@@ -4,7 +4,7 @@
 use os::{Setup, User};
 
 use crate::pthread::{Thread, Turn, Words};
-use crate::{Evidence, Params, Reproducer, Verdict};
+use crate::{Params, Reproducer, Verdict};
 
 /// See the module.
 pub struct ForkWrite;
@@ -29,14 +29,11 @@ impl Reproducer for ForkWrite {
     }
 
     fn verdicts(&self) -> &'static [Verdict] {
-        &[Verdict {
-            row: "fork-write",
-            kernel: "v2.6.18",
-            fixes: &[],
-            set: &[],
-            words: &[],
-            evidence: Evidence::Sampled(1000),
-        }]
+        const {
+            &[Verdict::of("fork-write", "")
+                .kernel("v2.6.18")
+                .sampled(1000)]
+        }
     }
 
     fn prepare<'w>(&self, setup: &mut Setup<'w>, _params: &Params) {

@@ -4,7 +4,7 @@ use mmu::VirtAddr;
 use os::{Advice, Setup, User};
 
 use crate::pthread::{Mutex, Thread, Turn, Words};
-use crate::{DONTFORK, Evidence, Parameter, Params, Reproducer, Verdict, dump};
+use crate::{DONTFORK, Parameter, Params, Reproducer, Verdict, dump};
 
 const STORY: &str = "\
 A thread reads a file with O_DIRECT into a buffer that is not page-aligned, so that its last page
@@ -37,30 +37,14 @@ impl Reproducer for Forkscrew {
     }
 
     fn verdicts(&self) -> &'static [Verdict] {
-        const CLEAN: &[&str] = &[];
         const LOST: &[&str] = &["CHECK", "CORRUPT"];
-        const fn verdict(
-            row: &'static str,
-            kernel: &'static str,
-            fixes: &'static [&'static str],
-            words: &'static [&'static str],
-        ) -> Verdict {
-            Verdict {
-                row,
-                kernel,
-                fixes,
-                set: &[],
-                words,
-                evidence: Evidence::Sampled(1000),
-            }
-        }
         const {
             &[
-                verdict("A06", "v2.6.18", &[], LOST),
-                verdict("A41", "v2.6.18", &["A41"], CLEAN),
-                verdict("A52", "v2.6.29", &["A52"], LOST),
-                verdict("B02", "v2.6.29", &["B02"], CLEAN),
-                verdict("B10", "v2.6.18", &["B10"], CLEAN),
+                Verdict::of("A06", "FWD").kernel("v2.6.18").words(LOST),
+                Verdict::of("A41", "FWD").fixes(&["A41"]),
+                Verdict::of("A52", "FAST").fixes(&["A52"]).words(LOST),
+                Verdict::of("B02", "FAST").fixes(&["B02"]),
+                Verdict::of("B10", "FWD").fixes(&["B10"]),
             ]
         }
     }

@@ -4,7 +4,7 @@
 use os::{Advice, Setup, User};
 
 use crate::pthread::{Mutex, Thread, Words};
-use crate::{DONTFORK, Evidence, Parameter, Params, Reproducer, Verdict};
+use crate::{DONTFORK, Parameter, Params, Reproducer, Verdict};
 
 const STORY: &str = "\
 A process forks, then one of its threads writes the buffer to a file with O_DIRECT: a pin for
@@ -61,24 +61,18 @@ impl Reproducer for ForkscrewReverse {
     }
 
     fn verdicts(&self) -> &'static [Verdict] {
-        &[
-            Verdict {
-                row: "B21",
-                kernel: "v2.6.18",
-                fixes: &[],
-                set: &[],
-                words: &["CHECK", "CORRUPT"],
-                evidence: Evidence::Sampled(20),
-            },
-            Verdict {
-                row: "B22",
-                kernel: "v2.6.29",
-                fixes: &["B02"],
-                set: &[],
-                words: &["CHECK", "CORRUPT"],
-                evidence: Evidence::Sampled(20),
-            },
-        ]
+        const {
+            &[
+                Verdict::of("B21", "REV")
+                    .kernel("v2.6.18")
+                    .words(&["CHECK", "CORRUPT"])
+                    .sampled(20),
+                Verdict::of("B22", "REV")
+                    .fixes(&["B02"])
+                    .words(&["CHECK", "CORRUPT"])
+                    .sampled(20),
+            ]
+        }
     }
 
     fn prepare<'w>(&self, setup: &mut Setup<'w>, params: &Params) {

@@ -2,7 +2,7 @@
 
 use os::{Setup, User};
 
-use crate::{Evidence, Params, Reproducer, Verdict};
+use crate::{Params, Reproducer, Verdict};
 
 /// See the module.
 pub struct LostUpdate;
@@ -33,14 +33,12 @@ impl Reproducer for LostUpdate {
     }
 
     fn verdicts(&self) -> &'static [Verdict] {
-        &[Verdict {
-            row: "lost-update",
-            kernel: "v2.6.18",
-            fixes: &[],
-            set: &[],
-            words: &["CHECK"],
-            evidence: Evidence::Sampled(100),
-        }]
+        const {
+            &[Verdict::of("lost-update", "")
+                .kernel("v2.6.18")
+                .words(&["CHECK"])
+                .sampled(100)]
+        }
     }
 
     fn prepare<'w>(&self, setup: &mut Setup<'w>, _params: &Params) {

@@ -4,7 +4,7 @@ use mmu::VirtAddr;
 use os::{Advice, Setup, User};
 
 use crate::pthread::{Thread, Words};
-use crate::{DONTFORK, Evidence, Parameter, Params, Reproducer, Verdict};
+use crate::{DONTFORK, Parameter, Params, Reproducer, Verdict};
 
 const STORY: &str = "\
 One page is filled with '7'. Threads read 512 bytes of a file each, with O_DIRECT, into their own
@@ -56,24 +56,15 @@ impl Reproducer for Vendor512 {
     }
 
     fn verdicts(&self) -> &'static [Verdict] {
-        &[
-            Verdict {
-                row: "A08",
-                kernel: "v2.6.18",
-                fixes: &[],
-                set: &[],
-                words: &["CHECK", "CORRUPT"],
-                evidence: Evidence::Sampled(100),
-            },
-            Verdict {
-                row: "B02",
-                kernel: "v2.6.29",
-                fixes: &["B02"],
-                set: &[],
-                words: &[],
-                evidence: Evidence::Sampled(1000),
-            },
-        ]
+        const {
+            &[
+                Verdict::of("A08", "FWD")
+                    .kernel("v2.6.18")
+                    .words(&["CHECK", "CORRUPT"])
+                    .sampled(100),
+                Verdict::of("B02", "FAST").fixes(&["B02"]).sampled(1000),
+            ]
+        }
     }
 
     fn prepare<'w>(&self, setup: &mut Setup<'w>, params: &Params) {
