@@ -3,7 +3,10 @@
 
 use devices::Schedule;
 
-use crate::{Access, Machine, Object, Request};
+use crate::{Access, Kind, Machine, Object, Request};
+
+/// The disk's queue of requests.
+pub(crate) const QUEUE: Object = Object::new(Kind::Disk, 0);
 
 /// The announcement of sector `index` of the transfer in `slot`.
 pub(crate) fn sector_request(
@@ -40,8 +43,14 @@ pub(crate) async fn transfer<'w>(machine: &'w Machine<'w>, slot: usize, schedule
                     &mut acting.memory(),
                     &mut machine.disk.borrow_mut(),
                 );
+                let access = match moved.direction {
+                    devices::Direction::ToMemory => Access::Read,
+                    devices::Direction::FromMemory => Access::Write,
+                };
+                machine.touch(Object::new(Kind::Disk, moved.lba + 1), access);
                 machine.guest().sector_moved(slot, &moved);
                 if moved.last {
+                    machine.touch(QUEUE, Access::Update);
                     machine.guest().transfer_done(slot);
                     machine.next_transfer();
                 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use crate::machine::{Announced, Code, CodeSlot, Leave, MAX_NESTING};
 use crate::tree::WinnerTree;
 use crate::{
-    Access, ActorId, Choice, ContextId, CpuId, Kind, Machine, Object, Request, Role, Stop,
+    Access, ActorId, Choice, ContextId, CpuId, End, Kind, Machine, Object, Request, Role, Stop,
     ThreadId, Timed, Want,
 };
 
@@ -189,6 +189,7 @@ impl<'w> Machine<'w> {
             step: engine.steps.get() + 1,
             last: engine.last.get(),
             enabled: &candidates,
+            touched: &engine.footprint.borrow(),
         };
         let chosen = engine
             .chooser
@@ -196,6 +197,7 @@ impl<'w> Machine<'w> {
             .as_mut()
             .expect("somebody chooses when time does not")
             .choose(&choice);
+        engine.footprint.borrow_mut().clear();
         match chosen {
             Ok(actor) if candidates.iter().any(|(one, _)| *one == actor) => Some(actor),
             Ok(actor) => {
@@ -608,13 +610,15 @@ impl<'w> Machine<'w> {
 
     /// Why the run is over, and the chooser's last word.
     fn conclude(&self) -> Stop {
-        if let Some(stop) = self.engine.stop.borrow_mut().take() {
-            return stop;
+        let stop = self.engine.stop.borrow_mut().take();
+        if stop.is_none() || matches!(stop, Some(Stop::Violated | Stop::StepsExhausted)) {
+            let told = self.tell_end();
+            if let (None, Err(why)) = (&stop, told) {
+                return Stop::Diverged(why);
+            }
         }
-        if let Some(chooser) = self.engine.chooser.borrow_mut().as_mut()
-            && let Err(why) = chooser.ended(self.steps())
-        {
-            return Stop::Diverged(why);
+        if let Some(stop) = stop {
+            return stop;
         }
         let waiting = self.waiting();
         if waiting.is_empty() {
@@ -622,6 +626,25 @@ impl<'w> Machine<'w> {
         } else {
             Stop::Deadlock(waiting)
         }
+    }
+
+    fn tell_end(&self) -> Result<(), String> {
+        let mut chooser = self.engine.chooser.borrow_mut();
+        let Some(chooser) = chooser.as_mut() else {
+            return Ok(());
+        };
+        let mut pending = Vec::new();
+        if chooser.tracks() {
+            self.for_each_marked(|slot| {
+                let actor = self.actor_of_slot(slot);
+                pending.push((actor, self.request_of(actor)));
+            });
+        }
+        chooser.ended(&End {
+            steps: self.steps(),
+            touched: &self.engine.footprint.borrow(),
+            pending: &pending,
+        })
     }
 
     /// Drops all code; the machine can be looked at, reset or left.

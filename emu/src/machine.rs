@@ -128,6 +128,11 @@ pub(crate) struct Engine {
     pub digest: Cell<Digest>,
     pub recording: Cell<bool>,
     pub watching: Cell<bool>,
+    /// Whether the chooser asked for footprints.
+    pub tracking: Cell<bool>,
+    /// What was touched since the last choice.
+    pub footprint: RefCell<Vec<(Object, Access)>>,
+    pub stops_at_violation: Cell<bool>,
     pub window: Cell<Window>,
     pub records: RefCell<Vec<Record>>,
     pub recorder: RefCell<Option<Recorder>>,
@@ -336,6 +341,10 @@ impl<'w> Machine<'w> {
             assert!(*value >= 0, "counter {counter} fell below zero");
             *value
         };
+        self.touch(
+            Object::new(Kind::Counter, u64::from(counter)),
+            Access::Update,
+        );
         if now == 0 {
             self.wake_spinners(crate::Want::Zero(counter));
         }
@@ -356,6 +365,9 @@ impl<'w> Machine<'w> {
             .rev()
             .filter(|it| it.oracle == oracle)
             .take(MAX_VIOLATIONS);
+        if self.engine.stops_at_violation.get() {
+            self.stop(Stop::Violated);
+        }
         if known.count() < MAX_VIOLATIONS {
             all.push(Violation {
                 oracle,
@@ -431,6 +443,20 @@ impl<'w> Machine<'w> {
         }
     }
 
+    /// The step that acts touches more than the object it announced, or an oracle that looks at
+    /// it does: exploration takes two steps for independent unless one of them says so.
+    #[inline]
+    pub fn touch(&self, object: Object, access: Access) {
+        if self.engine.tracking.get() {
+            self.engine.footprint.borrow_mut().push((object, access));
+        }
+    }
+
+    /// Ends runs at their first violation, as exploration does.
+    pub fn stop_at_violation(&self, stop: bool) {
+        self.engine.stops_at_violation.set(stop);
+    }
+
     /// Bounds the run to this many steps.
     pub fn limit_steps(&self, limit: u64) {
         self.engine.limit.set(limit);
@@ -493,6 +519,7 @@ impl<'w> Machine<'w> {
         if self.dma.borrow().in_flight().count() >= self.costs.disk_queue as usize {
             return Err(transfer);
         }
+        self.touch(crate::dma::QUEUE, Access::Update);
         let lba = transfer.lba;
         let slot = self.dma.borrow_mut().start(transfer);
         if self.timed() && self.head.get().is_some() {
@@ -540,6 +567,7 @@ impl<'w> Machine<'w> {
 
     /// Gives the place of a finished transfer back.
     pub fn retire(&self, slot: usize) -> devices::Transfer {
+        self.touch(crate::dma::QUEUE, Access::Update);
         self.disk.borrow_mut().complete();
         self.dma.borrow_mut().finish(slot)
     }
@@ -561,6 +589,7 @@ impl<'w> Machine<'w> {
             .interrupts
             .borrow_mut()
             .raise(vector, time);
+        self.touch(Object::new(Kind::Irq, u64::from(target.0)), Access::Update);
         self.rekey_irq(target);
     }
 
@@ -608,6 +637,10 @@ impl<'w> Machine<'w> {
     /// Ends the halt of a CPU.
     pub fn wake_cpu(&self, cpu: CpuId) {
         self.cpus[cpu.0 as usize].woken.set(true);
+        self.touch(
+            Object::new(Kind::RunQueue, u64::from(cpu.0)),
+            Access::Update,
+        );
         self.rekey_cpu(cpu);
     }
 
@@ -679,6 +712,7 @@ impl<'w> Machine<'w> {
         if access.writes() {
             self.own_line(object, actor);
         }
+        self.touch(object, access);
         if engine.watching.get() {
             self.watch(object, access, value, at);
         }
@@ -819,6 +853,9 @@ impl Engine {
             digest: Cell::default(),
             recording: Cell::new(false),
             watching: Cell::new(false),
+            tracking: Cell::new(false),
+            footprint: RefCell::default(),
+            stops_at_violation: Cell::new(false),
             window: Cell::new(Window { from: 0, to: 0 }),
             records: RefCell::default(),
             recorder: RefCell::default(),

@@ -46,11 +46,15 @@ pub enum Kind {
     Wait,
     /// What a patch registered.
     Patch,
+    /// The disk: 0 is its queue, `lba + 1` a sector.
+    Disk,
+    /// What oracles know of a user page.
+    Shadow,
 }
 
 impl Kind {
     /// Every kind, by its number.
-    pub const ALL: [Kind; 19] = [
+    pub const ALL: [Kind; 21] = [
         Kind::Private,
         Kind::Lock,
         Kind::Pte,
@@ -70,6 +74,8 @@ impl Kind {
         Kind::User,
         Kind::Wait,
         Kind::Patch,
+        Kind::Disk,
+        Kind::Shadow,
     ];
 
     fn word(self) -> &'static str {
@@ -93,6 +99,8 @@ impl Kind {
             Kind::User => "user",
             Kind::Wait => "waitqueue",
             Kind::Patch => "patch object",
+            Kind::Disk => "disk",
+            Kind::Shadow => "shadow of page",
         }
     }
 }

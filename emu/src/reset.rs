@@ -59,6 +59,7 @@ impl Machine<'_> {
         engine.steps.set(0);
         engine.digest.set(Digest::new());
         engine.records.borrow_mut().clear();
+        engine.footprint.borrow_mut().clear();
         if let Some(recorder) = engine.recorder.borrow_mut().as_mut() {
             *recorder = Default::default();
         }
@@ -92,6 +93,11 @@ impl Machine<'_> {
             .as_ref()
             .is_some_and(|it| it.watches());
         let recorder = engine.recorder.borrow().is_some();
+        let chooser_of = engine.chooser.borrow();
+        engine
+            .tracking
+            .set(chooser_of.as_ref().is_some_and(|it| it.tracks()));
+        drop(chooser_of);
         engine
             .watching
             .set(chooser || recorder || engine.recording.get());

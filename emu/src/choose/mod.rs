@@ -4,7 +4,7 @@ mod random;
 mod replay;
 mod timed;
 
-use crate::{ActorId, Request};
+use crate::{Access, ActorId, Object, Request};
 
 pub use random::RandomChooser;
 pub use replay::ReplayChooser;
@@ -42,6 +42,18 @@ pub struct Choice<'a> {
     pub last: Option<ActorId>,
     /// Who can go on, in a fixed order; never empty.
     pub enabled: &'a [(ActorId, Request)],
+    /// What the last step touched, if the chooser [tracks](Chooser::tracks) that.
+    pub touched: &'a [(Object, Access)],
+}
+
+/// How a run came out, for a chooser.
+pub struct End<'a> {
+    /// The steps taken.
+    pub steps: u64,
+    /// What the last step touched.
+    pub touched: &'a [(Object, Access)],
+    /// Who still wanted something, and did not get it.
+    pub pending: &'a [(ActorId, Request)],
 }
 
 /// Picks who goes next. The whole extension point for exploration.
@@ -63,8 +75,13 @@ pub trait Chooser {
     }
 
     /// Told when the run ends by itself; an error says what should still have come.
-    fn ended(&mut self, _steps: u64) -> Result<(), String> {
+    fn ended(&mut self, _end: &End<'_>) -> Result<(), String> {
         Ok(())
+    }
+
+    /// Whether it wants to know what steps touch ([`Choice::touched`]).
+    fn tracks(&self) -> bool {
+        false
     }
 
     /// Whether simulated time goes on deciding what is enabled (a replay of a timed run).

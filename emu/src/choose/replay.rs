@@ -1,7 +1,7 @@
 //! `replay(file)`: the recorded choices. It never runs on as if nothing had happened: the first
 //! step that is not the recorded one ends the run, and says where.
 
-use super::{Choice, Chooser};
+use super::{Choice, Chooser, End};
 use crate::replay_file::Segment;
 use crate::{ActorId, Digest};
 
@@ -110,7 +110,8 @@ impl Chooser for ReplayChooser {
         Ok(())
     }
 
-    fn ended(&mut self, steps: u64) -> Result<(), String> {
+    fn ended(&mut self, end: &End<'_>) -> Result<(), String> {
+        let steps = end.steps;
         if steps < self.steps {
             let what = format!(
                 "the run is over, and the file goes on to step {}",
@@ -150,6 +151,7 @@ mod tests {
             step,
             last: None,
             enabled: &enabled,
+            touched: &[],
         };
         assert_eq!(chooser.choose(&choice(2)), Ok(ActorId::cpu(CpuId(0))));
         assert_eq!(
@@ -163,8 +165,13 @@ mod tests {
                 .expect_err("over")
                 .contains("ends after step 5")
         );
-        assert!(chooser.ended(4).is_err());
-        assert!(chooser.ended(5).is_ok());
+        let end = |steps| End {
+            steps,
+            touched: &[],
+            pending: &[],
+        };
+        assert!(chooser.ended(&end(4)).is_err());
+        assert!(chooser.ended(&end(5)).is_ok());
     }
 
     #[test]
