@@ -185,11 +185,12 @@ impl<'w> Machine<'w> {
         if candidates.is_empty() {
             return None;
         }
+        let mut footprint = engine.footprint.borrow_mut();
         let choice = Choice {
             step: engine.steps.get() + 1,
             last: engine.last.get(),
             enabled: &candidates,
-            touched: &engine.footprint.borrow(),
+            touched: &footprint,
         };
         let chosen = engine
             .chooser
@@ -197,7 +198,7 @@ impl<'w> Machine<'w> {
             .as_mut()
             .expect("somebody chooses when time does not")
             .choose(&choice);
-        engine.footprint.borrow_mut().clear();
+        footprint.clear();
         match chosen {
             Ok(actor) if candidates.iter().any(|(one, _)| *one == actor) => Some(actor),
             Ok(actor) => {
