@@ -50,11 +50,15 @@ pub enum Kind {
     Disk,
     /// What oracles know of a user page.
     Shadow,
+    /// A swap area: 0 is its map of free slots, `slot + 1` a slot.
+    Swap,
+    /// A CPU's batch of pages that wait for the lists of reclaim.
+    Batch,
 }
 
 impl Kind {
     /// Every kind, by its number.
-    pub const ALL: [Kind; 21] = [
+    pub const ALL: [Kind; 23] = [
         Kind::Private,
         Kind::Lock,
         Kind::Pte,
@@ -76,6 +80,8 @@ impl Kind {
         Kind::Patch,
         Kind::Disk,
         Kind::Shadow,
+        Kind::Swap,
+        Kind::Batch,
     ];
 
     fn word(self) -> &'static str {
@@ -101,6 +107,8 @@ impl Kind {
             Kind::Patch => "patch object",
             Kind::Disk => "disk",
             Kind::Shadow => "shadow of page",
+            Kind::Swap => "swap slot",
+            Kind::Batch => "page batch of cpu",
         }
     }
 }

@@ -345,7 +345,7 @@ async fn release_pages(cx: Cx<'_>, id: DioId) {
         (std::mem::take(&mut dio.pages), dio.to_memory)
     };
     for page in pages {
-        if to_memory {
+        if to_memory && cx.ask(|patch| patch.dirty_at_unpin()).unwrap_or(true) {
             page_step(cx, page, Access::Update, |page| {
                 page.flags |= PageFlags::DIRTY
             })

@@ -7,6 +7,8 @@ use crate::flush::{FlushRange, Revoked};
 use crate::lock::{down_write, up_write};
 use crate::mm::{MmId, VmFlags, Vma, find_entry, read_pte, set_pte_at, update_pte};
 use crate::page::page_remove_rmap;
+use crate::rmap::anon_vma_unlink;
+use crate::swap::free_swap_and_cache;
 use crate::task::{ExitStatus, Pid, ProcessId, TaskState};
 use crate::{Cx, Errno, context, sched};
 
@@ -179,6 +181,7 @@ async fn exit_mmap(cx: Cx<'_>, mm: MmId) {
         zap_pte_range(cx, mm, vma.start, vma.end, &mut revoked).await;
     }
     revoked.finish(cx).await;
+    anon_vma_unlink(cx, mm).await;
     free_pgtables(cx, mm).await;
     let it = cx
         .mms
@@ -211,7 +214,9 @@ pub async fn zap_pte_range(
                     continue;
                 }
                 let old = set_pte_at(cx, mm, here, at, Pte::NONE).await;
-                if old.present() && old.pfn() != cx.zero_page {
+                if !old.present() {
+                    free_swap_and_cache(cx, old).await;
+                } else if old.pfn() != cx.zero_page {
                     page_remove_rmap(cx, old.pfn()).await;
                     revoked.push(old.pfn());
                 }

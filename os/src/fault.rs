@@ -7,10 +7,12 @@ use crate::flush::{FlushRange, flush_tlb_page};
 use crate::lock::{down_read, lock_page, trylock_page, unlock_page, up_read};
 use crate::mm::{MmId, VmFlags, pte_alloc, read_pte, set_pte_at, update_pte, user_pte};
 use crate::page::{
-    Holder, PageFlags, alloc_page, copy_page, get_page, page_add_new_anon_rmap, page_mapcount,
+    Holder, PageFlags, alloc_page, copy_page, get_page, page_add_new_anon_rmap, page_count,
     page_remove_rmap, pass_reference, put_page,
 };
-use crate::patch::{BusyPageLock, Hook, Hooks, call_hooks};
+use crate::pagevec::lru_cache_add;
+use crate::patch::{BusyPageLock, Hook, Hooks, WpReuse, call_hooks};
+use crate::swap::{can_share_swap_page, do_swap_page, reuse_swap_page};
 use crate::{Cx, Errno};
 
 /// What handling a fault came to.
@@ -61,28 +63,30 @@ pub async fn handle_mm_fault(
     if pte.is_none() {
         return do_anonymous_page(cx, fault, write, ptl).await;
     }
-    if pte.present() && write && !pte.writable() {
+    if !pte.present() {
+        ptl.unlock().await;
+        return do_swap_page(cx, fault, pte, write).await;
+    }
+    if write && !pte.writable() {
         return do_wp_page(cx, fault, pte, ptl).await;
     }
-    if pte.present() {
-        // Another thread was faster: only the marks are missing.
-        let marks = if write {
-            PteFlags::A | PteFlags::D
-        } else {
-            PteFlags::A
-        };
-        update_pte(cx, mm, va, at, move |pte| pte.with(marks)).await;
-    }
+    // Another thread was faster: only the marks are missing.
+    let marks = if write {
+        PteFlags::A | PteFlags::D
+    } else {
+        PteFlags::A
+    };
+    update_pte(cx, mm, va, at, move |pte| pte.with(marks)).await;
     ptl.unlock().await;
     Ok(Fault::Minor)
 }
 
 /// Where a fault is.
 #[derive(Clone, Copy)]
-struct FaultAt {
-    mm: MmId,
-    va: VirtAddr,
-    at: PhysAddr,
+pub(crate) struct FaultAt {
+    pub mm: MmId,
+    pub va: VirtAddr,
+    pub at: PhysAddr,
 }
 
 /// First touch of anonymous memory: the zero page for a load, a page of its own for a store.
@@ -112,6 +116,7 @@ async fn do_anonymous_page<'w>(
     }
     pass_reference(cx, new, Holder::Hand, Holder::Mapping);
     set_pte_at(cx, mm, va, at, user_pte(new, true, true)).await;
+    lru_cache_add(cx, new).await;
     ptl.unlock().await;
     cx.count("anonymous pages", 1);
     Ok(Fault::Minor)
@@ -137,7 +142,7 @@ async fn discard_new_page(cx: Cx<'_>, new: mmu::Pfn) {
 /// maps is reused; that is decided under the page lock, and what happens when the page lock is
 /// busy is a patch's question. Otherwise the page-table lock is dropped, the page is copied, the
 /// lock is taken again, and the copy is installed if the entry is still the same.
-async fn do_wp_page<'w>(
+pub(crate) async fn do_wp_page<'w>(
     cx: Cx<'w>,
     fault: FaultAt,
     pte: Pte,
@@ -162,7 +167,7 @@ async fn do_wp_page<'w>(
             }
             Locked::Busy => false,
             Locked::Yes => {
-                let reuse = can_share_swap_page(cx, old).await;
+                let reuse = may_reuse(cx, old).await;
                 unlock_page(cx, old).await;
                 reuse
             }
@@ -224,10 +229,15 @@ async fn lock_for_reuse<'w>(
     }
 }
 
-/// Whether the caller's is the only mapping (`can_share_swap_page`; swap is not modelled yet, so
-/// swap references do not add to it).
-async fn can_share_swap_page(cx: Cx<'_>, page: mmu::Pfn) -> bool {
-    page_mapcount(cx, page).await == 1
+/// Whether the page may be written in place. Its lock is held.
+async fn may_reuse(cx: Cx<'_>, page: mmu::Pfn) -> bool {
+    match cx.ask(|patch| patch.wp_reuse()).unwrap_or(WpReuse::Counts) {
+        WpReuse::Counts => can_share_swap_page(cx, page).await,
+        WpReuse::LeaveSwapCache => reuse_swap_page(cx, page).await,
+        WpReuse::AndCountIsOne => {
+            reuse_swap_page(cx, page).await && page_count(cx, page).await == 1
+        }
+    }
 }
 
 /// Whether two values of an entry are the same but for the marks that hardware sets.
@@ -264,6 +274,7 @@ async fn wp_page_copy(cx: Cx<'_>, fault: FaultAt, pte: Pte, old: mmu::Pfn) -> Re
     set_pte_at(cx, mm, va, at, user_pte(new, true, true)).await;
     flush_tlb_page(cx, mm, FlushRange::page(va)).await;
     put_page(cx, old, Holder::Mapping).await;
+    lru_cache_add(cx, new).await;
     ptl.unlock().await;
     cx.count("copy-on-write breaks", 1);
     Ok(Fault::Write)

@@ -16,6 +16,8 @@ use crate::page::{
     page_dup_rmap, page_mapcount, page_remove_rmap, page_step, pass_reference, put_page,
 };
 use crate::patch::{ForkAnon, Hook, Hooks, call_hooks};
+use crate::rmap::{anon_vma_lock, anon_vma_unlock};
+use crate::swap::{pte_to_swp_entry, swap_duplicate};
 use crate::task::{Pid, Process};
 use crate::{Cx, Errno, exit, sched};
 
@@ -89,6 +91,7 @@ async fn dup_mmap(cx: Cx<'_>, parent: MmId, child: MmId) -> Result<(), Errno> {
     call_hooks(cx, Hooks::FORK, Hook::ForkBegin { mm: parent }).await;
     down_write(cx, sem).await;
     cx.oracles.fork_begin(cx, parent);
+    let linking = anon_vma_lock(cx).await;
     let vmas: Vec<Vma> = {
         let mut mms = cx.mms.borrow_mut();
         let (base, ext) = (mms[parent].mmap_base, mms[parent].ext.clone());
@@ -107,6 +110,7 @@ async fn dup_mmap(cx: Cx<'_>, parent: MmId, child: MmId) -> Result<(), Errno> {
             .collect();
         copied
     };
+    anon_vma_unlock(linking).await;
     let mut result = Ok(());
     for vma in &vmas {
         result = copy_page_range(cx, parent, child, vma).await;
@@ -186,7 +190,7 @@ async fn copy_one_pte(cx: Cx<'_>, entry: Entry) -> Result<(), Errno> {
     let _span = cx.machine.span("copy_one_pte");
     let pte = read_pte(cx, entry.source).await;
     if !pte.present() {
-        return Ok(());
+        return copy_swap_entry(cx, entry, pte).await;
     }
     cx.machine.spend(u64::from(cx.machine.costs().fork_entry));
     let page = pte.pfn();
@@ -208,6 +212,17 @@ async fn copy_one_pte(cx: Cx<'_>, entry: Entry) -> Result<(), Errno> {
     }
     let shared = Pte::from_raw(pte.raw()).without(PteFlags::W);
     set_pte_at(cx, entry.child, entry.va, entry.target, shared).await;
+    Ok(())
+}
+
+/// The child's page is in swap as the parent's is: one more user of the slot.
+async fn copy_swap_entry(cx: Cx<'_>, entry: Entry, pte: Pte) -> Result<(), Errno> {
+    if let Some(slot) = pte_to_swp_entry(cx, pte) {
+        swap_duplicate(cx, slot).await;
+    }
+    if !pte.is_none() {
+        set_pte_at(cx, entry.child, entry.va, entry.target, pte).await;
+    }
     Ok(())
 }
 

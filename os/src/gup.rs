@@ -58,6 +58,10 @@ async fn follow_page(cx: Cx<'_>, mm: MmId, va: VirtAddr, want_write: bool) -> Op
             PinMark::None => false,
             PinMark::WhileWriteWanted => want_write,
             PinMark::Always => true,
+            PinMark::Referenced => {
+                mark_page_accessed(cx, pfn).await;
+                false
+            }
         };
         if mark {
             mark_pinned(cx, pfn).await;
@@ -74,6 +78,14 @@ fn grants(pte: Pte, write: bool) -> Option<Pfn> {
 /// Sets the sticky mark, if it is not there yet.
 async fn mark_pinned(cx: Cx<'_>, pfn: Pfn) {
     page_step(cx, pfn, Access::Update, |page| page.flags |= PageFlags::GUP).await;
+}
+
+/// The page was used, as reclaim sees it.
+async fn mark_page_accessed(cx: Cx<'_>, pfn: Pfn) {
+    page_step(cx, pfn, Access::Update, |page| {
+        page.flags |= PageFlags::REFERENCED;
+    })
+    .await;
 }
 
 /// Pins the fast way if the kernel has one, and the rest the slow way (`get_user_pages_fast`).

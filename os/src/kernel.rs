@@ -15,9 +15,11 @@ use crate::flush::{CallSlot, FlushPolicy};
 use crate::mm::{Mm, MmId};
 use crate::oracle::Oracles;
 use crate::page::{Holder, PageFlags, Pages, Zone};
+use crate::pagevec::Batches;
 use crate::patch::{Hooks, Patch};
 use crate::sched::RunQueue;
 use crate::setup::Starter;
+use crate::swap::Swap;
 use crate::task::{Process, ProcessId, Task, TaskId, TaskState};
 use crate::{Cx, irq, sched};
 
@@ -67,6 +69,10 @@ pub struct Kernel<'w> {
     /// Bookkeeping of frames.
     pub pages: RefCell<Pages>,
     pub(crate) zone: RefCell<Zone>,
+    /// The swap area.
+    pub swap: RefCell<Swap>,
+    pub(crate) has_swap: Cell<bool>,
+    pub(crate) batches: RefCell<Batches>,
     /// Address spaces.
     pub mms: RefCell<SlotMap<MmId, Mm>>,
     /// Tasks.
@@ -102,6 +108,8 @@ type Look<'w> = Box<dyn Fn(&Kernel<'w>) + 'w>;
 #[derive(Clone)]
 pub(crate) struct Remembered {
     zone: Zone,
+    swap: Swap,
+    batches: Batches,
     mms: SlotMap<MmId, Mm>,
     processes: SlotMap<ProcessId, Process>,
     files: SlotMap<FileId, File>,
@@ -134,6 +142,9 @@ impl<'w> Kernel<'w> {
             flush: config.flush,
             pages: RefCell::new(pages),
             zone: RefCell::new(Zone::new(FIRST_FREE_FRAME, frames)),
+            swap: RefCell::default(),
+            has_swap: Cell::new(false),
+            batches: RefCell::default(),
             mms: RefCell::default(),
             tasks: RefCell::default(),
             by_thread: RefCell::default(),
@@ -164,6 +175,8 @@ impl<'w> Kernel<'w> {
         self.oracles.remember();
         *self.remembered.borrow_mut() = Some(Remembered {
             zone: self.zone.borrow().clone(),
+            swap: self.swap.borrow().clone(),
+            batches: self.batches.borrow().clone(),
             mms: self.mms.borrow().clone(),
             processes: self.processes.borrow().clone(),
             files: self.files.borrow().clone(),
@@ -181,6 +194,8 @@ impl<'w> Kernel<'w> {
             .as_ref()
             .expect("a kernel is prepared before it runs");
         self.zone.borrow_mut().clone_from(&saved.zone);
+        self.swap.borrow_mut().clone_from(&saved.swap);
+        self.batches.borrow_mut().clone_from(&saved.batches);
         self.mms.borrow_mut().clone_from(&saved.mms);
         self.processes.borrow_mut().clone_from(&saved.processes);
         self.files.borrow_mut().clone_from(&saved.files);
@@ -364,7 +379,7 @@ impl<'w> Kernel<'w> {
         &self,
         name: &str,
         process: ProcessId,
-        mm: MmId,
+        mm: impl Into<Option<MmId>>,
         cpu: CpuId,
         code: Code<'w>,
     ) -> ThreadId {
@@ -373,7 +388,7 @@ impl<'w> Kernel<'w> {
             name: name.to_string(),
             thread,
             process,
-            mm: Some(mm),
+            mm: mm.into(),
             state: TaskState::New,
             cpu,
             killed: false,
@@ -411,6 +426,7 @@ impl<'w> Kernel<'w> {
         page.mapcount = 0;
         page.flags = PageFlags::empty();
         page.mapping = None;
+        page.private = 0;
         page.ext = None;
         page.held = [0; Holder::ALL.len()];
         page.held[Holder::Hand as usize] = 1;

@@ -1,7 +1,7 @@
 //! The toy OS of Shootdown: tasks, address spaces, faults, fork, pins, direct I/O, with Linux's
 //! names for Linux's functions, on an [`emu::Machine`].
 //!
-//! What this crate does not model: swap and reclaim, page migration, huge pages, file mappings,
+//! What this crate does not model: page migration, huge pages, file mappings,
 //! the page cache, signals other than those that end a process.
 
 pub mod context;
@@ -24,12 +24,16 @@ pub mod lock;
 pub mod mm;
 pub mod oracle;
 pub mod page;
+pub mod pagevec;
 pub mod patch;
+pub mod rmap;
 pub mod sched;
 mod setup;
+pub mod swap;
 mod task;
 mod uaccess;
 mod user;
+pub mod vmscan;
 
 pub use cpuset::CpuSet;
 pub use dump::Dump;

@@ -6,6 +6,7 @@
 //! ```text
 //! mmap_sem                  (address space; parent's before nothing else of its class)
 //!   page lock               (PG_locked)
+//!    anon_vma               (one for all reverse maps)
 //!     ptl of a child        (fork nests two of this class: the child's, then the parent's)
 //!       ptl
 //!         tlbstate_lock     (a call slot of the flush; taken with interrupts on)
@@ -27,6 +28,11 @@ pub static MMAP_SEM: LockClass = LockClass {
 pub static PAGE_LOCK: LockClass = LockClass {
     name: "page",
     sleeps: true,
+};
+/// The lock of the reverse map of anonymous pages.
+pub static ANON_VMA: LockClass = LockClass {
+    name: "anon_vma",
+    sleeps: false,
 };
 /// The page-table lock.
 pub static PTL: LockClass = LockClass {

@@ -25,6 +25,10 @@ bitflags! {
         const TABLE = 1 << 5;
         /// A pin took a reference once (PG_gup): sticky, dies with the page.
         const GUP = 1 << 6;
+        /// Being written to swap (PG_writeback).
+        const WRITEBACK = 1 << 7;
+        /// In a CPU's batch, and on no list of reclaim yet (not PG_lru).
+        const BATCHED = 1 << 8;
     }
 }
 
@@ -42,16 +46,19 @@ pub enum Holder {
     Cache,
     /// A patch.
     Patch,
+    /// A CPU's batch of new pages.
+    Batch,
 }
 
 impl Holder {
     /// Every holder, by its number.
-    pub const ALL: [Holder; 5] = [
+    pub const ALL: [Holder; 6] = [
         Holder::Mapping,
         Holder::Pin,
         Holder::Hand,
         Holder::Cache,
         Holder::Patch,
+        Holder::Batch,
     ];
 }
 
@@ -72,6 +79,9 @@ pub struct Page {
     pub mapping: Option<MmId>,
     /// The page number it was first mapped at.
     pub index: u64,
+    // the page lock:
+    /// Its slot, while it is in the swap cache.
+    pub private: u32,
     /// What patches keep here.
     pub ext: Option<Box<Extensions>>,
     // the reference-balance oracle's ledger:
@@ -334,8 +344,32 @@ pub fn page_add_new_anon_rmap<'w>(
     })
 }
 
+/// Another entry maps an anonymous page, which it may be the first to do (`page_add_anon_rmap`).
+#[track_caller]
+pub fn page_add_anon_rmap<'w>(
+    cx: Cx<'w>,
+    pfn: Pfn,
+    mm: MmId,
+    index: u64,
+) -> impl Future<Output = ()> + 'w {
+    page_step(cx, pfn, Access::Update, move |page| {
+        page.mapcount += 1;
+        if page.mapcount == 1 {
+            page.flags |= PageFlags::ANON;
+            page.mapping = Some(mm);
+            page.index = index;
+        }
+    })
+}
+
 /// Copies a page, a step for each 512-byte sector: DMA can land in between.
 pub async fn copy_page(cx: Cx<'_>, to: Pfn, from: Pfn) {
+    copy_sectors(cx, to, from).await;
+    cx.count("pages copied", 1);
+}
+
+/// Copies the bytes of a frame, a step for each 512-byte sector.
+pub async fn copy_sectors(cx: Cx<'_>, to: Pfn, from: Pfn) {
     let sectors = mmu::PAGE_SIZE / mmu::SECTOR_SIZE;
     let cost = cx.machine.costs().copy_page / sectors as u32;
     for sector in 0..sectors {
@@ -349,5 +383,4 @@ pub async fn copy_page(cx: Cx<'_>, to: Pfn, from: Pfn) {
             .await;
         cx.oracles.sector_copied(to, from);
     }
-    cx.count("pages copied", 1);
 }

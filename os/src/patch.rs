@@ -32,6 +32,26 @@ pub trait Patch: Sync {
     fn busy_page_lock(&self) -> Option<BusyPageLock> {
         None
     }
+    /// When a write fault may write an anonymous page in place.
+    fn wp_reuse(&self) -> Option<WpReuse> {
+        None
+    }
+    /// Which pages reclaim gives a swap slot.
+    fn swap_insertion(&self) -> Option<SwapInsertion> {
+        None
+    }
+    /// Which pages reclaim unmaps.
+    fn unmap_rule(&self) -> Option<UnmapRule> {
+        None
+    }
+    /// Whether reclaim writes pages to swap that somebody else has a reference to.
+    fn writes_pinned_pages(&self) -> Option<bool> {
+        None
+    }
+    /// Whether direct I/O marks pages dirty when it gives them back.
+    fn dirty_at_unpin(&self) -> Option<bool> {
+        None
+    }
     /// What a pin under the page-table lock leaves on the page.
     fn pin_mark(&self) -> Option<PinMark> {
         None
@@ -70,6 +90,39 @@ pub enum BusyPageLock {
     Wait,
 }
 
+/// See [`Patch::wp_reuse`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WpReuse {
+    /// If one entry maps it or names its slot, and no other.
+    Counts,
+    /// The same, and it leaves the swap cache.
+    LeaveSwapCache,
+    /// The same, and then nobody else may have a reference either.
+    AndCountIsOne,
+}
+
+/// See [`Patch::swap_insertion`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SwapInsertion {
+    /// All of them.
+    Always,
+    /// Those whose count is not above what "is it mapped" is worth as a number.
+    CountIsMapped,
+    /// Those that have no reference but of mappings and of reclaim itself.
+    CountIsMappings,
+}
+
+/// See [`Patch::unmap_rule`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UnmapRule {
+    /// All of them.
+    Always,
+    /// Those that have no foreign reference, which is looked at before the entry is cleared.
+    CountFirst,
+    /// Those that have none after the entry is cleared and flushed; else it is put back.
+    ClearThenCount,
+}
+
 /// See [`Patch::pin_mark`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PinMark {
@@ -79,6 +132,8 @@ pub enum PinMark {
     WhileWriteWanted,
     /// The sticky flag, always.
     Always,
+    /// The mark of use that reclaim looks at.
+    Referenced,
 }
 
 /// See [`Patch::fast_pin`].

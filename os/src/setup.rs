@@ -17,7 +17,7 @@ pub struct Setup<'w> {
 pub(crate) struct Starter<'w> {
     name: String,
     process: ProcessId,
-    mm: MmId,
+    mm: Option<MmId>,
     cpu: CpuId,
     make: Box<dyn Fn(User<'w>) -> Code<'w> + 'w>,
 }
@@ -92,7 +92,7 @@ impl<'w> Setup<'w> {
         let mm = cx.new_mm(root);
         // Nobody uses it yet: each thread adds itself.
         cx.mms.borrow_mut()[mm].users = 0;
-        let main = cx.processes.borrow().is_empty();
+        let main = !cx.processes.borrow().values().any(|it| it.main);
         cx.processes.borrow_mut().insert(Process {
             pid: cx.pid_of(mm),
             name: name.to_string(),
@@ -136,10 +136,89 @@ impl<'w> Setup<'w> {
         self.cx.starters.borrow_mut().push(Starter {
             name: name.to_string(),
             process,
-            mm,
+            mm: Some(mm),
             cpu: CpuId(cpu % self.cx.machine.size().cpus),
             make,
         });
+    }
+
+    /// A thread of the kernel's own, on `cpu`.
+    pub fn kernel_thread<F>(&mut self, name: &str, cpu: u16, body: impl Fn(Cx<'w>) -> F + 'w)
+    where
+        F: Future<Output = ()> + 'w,
+    {
+        let process = self.cx.processes.borrow_mut().insert(Process {
+            pid: 0,
+            name: name.to_string(),
+            parent: None,
+            tasks: Vec::new(),
+            files: Vec::new(),
+            exit: None,
+            zombie: false,
+            waiters: Vec::new(),
+            main: false,
+        });
+        self.cx.starters.borrow_mut().push(Starter {
+            name: name.to_string(),
+            process,
+            mm: None,
+            cpu: CpuId(cpu % self.cx.machine.size().cpus),
+            make: Box::new(move |user| Box::pin(body(user.cx))),
+        });
+    }
+
+    /// A swap area of so many slots. Once.
+    pub fn swap_area(&mut self, slots: u32) {
+        let cx = self.cx;
+        cx.has_swap.set(true);
+        cx.swap.borrow_mut().anon_vma = Some(cx.machine.new_lock(&crate::lock::ANON_VMA));
+        for _ in 0..slots {
+            let frame = cx.take_frame().expect("a prepared machine has memory");
+            cx.pages.borrow_mut().get_mut(frame).flags = PageFlags::RESERVED;
+            cx.swap.borrow_mut().add_slot(frame);
+        }
+    }
+
+    /// New pages wait in per-CPU batches of so many before reclaim can see them.
+    pub fn page_batches(&mut self, pages: usize) {
+        let cpus = usize::from(self.cx.machine.size().cpus);
+        let mut batches = self.cx.batches.borrow_mut();
+        batches.size = pages;
+        batches.waiting = vec![Vec::new(); cpus];
+    }
+
+    /// Reclaim, as a thread on `cpu`: it scans the pages that are mapped from `at` now, so many
+    /// times. Their accessed marks are cleared, as if they had not been used for long.
+    pub fn reclaimer(&mut self, cpu: u16, process: ProcessId, at: VirtAddr, len: u64, scans: u32) {
+        let pages = self.age(process, at, len);
+        self.kernel_thread("kswapd", cpu, move |cx| {
+            crate::vmscan::kswapd(cx, pages.clone(), scans)
+        });
+    }
+
+    /// The page at `at` is in the swap cache already, and still mapped.
+    pub fn swap_cached(&mut self, process: ProcessId, at: VirtAddr) {
+        let pfn = self.age(process, at, mmu::PAGE_SIZE as u64)[0];
+        self.cx.swap.borrow_mut().prepare_cached(pfn);
+        let mut pages = self.cx.pages.borrow_mut();
+        let page = pages.get_mut(pfn);
+        page.count += 1;
+        page.held[Holder::Cache as usize] += 1;
+        page.flags |= PageFlags::SWAPCACHE | PageFlags::DIRTY;
+    }
+
+    /// Clears the accessed marks of mapped memory; returns its frames.
+    pub fn age(&mut self, process: ProcessId, at: VirtAddr, len: u64) -> Vec<mmu::Pfn> {
+        let root = self.cx.mm(self.mm_of(process)).root;
+        let mut memory = self.cx.machine.prepare_memory();
+        let mut frames = Vec::new();
+        for page in 0..len.div_ceil(mmu::PAGE_SIZE as u64) {
+            let va = at + page * mmu::PAGE_SIZE as u64;
+            let (at, pte) = walk::lookup(&memory, root, va).expect("mapped by map()");
+            memory.write_u64(at, pte.without(mmu::PteFlags::A).raw());
+            frames.push(pte.pfn());
+        }
+        frames
     }
 
     fn mm_of(&self, process: ProcessId) -> MmId {

@@ -1,7 +1,10 @@
 //! The list of reproducers and loads.
 
 use crate::Reproducer;
-use crate::repro::{dma_thread, fork_write, forkscrew, forkscrew_reverse, lost_update, vendor_512};
+use crate::repro::{
+    dma_thread, fork_write, forkscrew, forkscrew_reverse, lost_update, swap_ro, takeover,
+    vendor_512,
+};
 
 /// Everything there is, in the order of the record.
 pub const CATALOGUE: &[&dyn Reproducer] = &[
@@ -11,4 +14,6 @@ pub const CATALOGUE: &[&dyn Reproducer] = &[
     &vendor_512::Vendor512,
     &lost_update::LostUpdate,
     &fork_write::ForkWrite,
+    &takeover::Takeover,
+    &swap_ro::SwapRo,
 ];

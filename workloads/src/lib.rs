@@ -15,6 +15,7 @@ mod catalogue;
 pub mod dump;
 pub mod pthread;
 mod repro;
+mod swapping;
 mod verdict;
 
 use std::collections::BTreeMap;

@@ -1,12 +1,21 @@
 //! Patches, one a file, listed in [`ALL`]; base kernels ([`KERNELS`]), each a list of patches on
 //! v2.6.18; and the rows of the verdict matrix that stand for whole configurations ([`ROWS`]).
 
+mod count_is_one;
 mod fast_gup;
+mod no_dirty_at_unpin;
+mod no_swap_posted;
+mod no_swap_referenced;
 mod pg_gup;
 mod pg_gup_fast;
 mod pg_gup_recheck;
 mod pg_gup_write;
+mod pin_referenced;
+mod reuse_swap_page;
+mod unmap_count_first;
+mod unmap_recheck;
 mod wait_for_page_lock;
+mod write_pinned;
 
 use crate::patch::Patch;
 
@@ -18,6 +27,15 @@ pub const ALL: &[&dyn Patch] = &[
     &pg_gup::PgGup,
     &pg_gup_fast::PgGupFast,
     &pg_gup_recheck::PgGupRecheck,
+    &reuse_swap_page::ReuseSwapPage,
+    &count_is_one::CountIsOne,
+    &no_swap_posted::NoSwapPosted,
+    &no_swap_referenced::NoSwapReferenced,
+    &pin_referenced::PinReferenced,
+    &unmap_count_first::UnmapCountFirst,
+    &unmap_recheck::UnmapRecheck,
+    &no_dirty_at_unpin::NoDirtyAtUnpin,
+    &write_pinned::WritePinned,
 ];
 
 /// A base kernel.
@@ -43,7 +61,7 @@ pub const KERNELS: &[BaseKernel] = &[
     BaseKernel {
         name: "v2.6.29",
         about: "v2.6.18 with the lockless pin, and a write fault that waits for the page lock",
-        patches: &["wait-for-page-lock", "fast-gup"],
+        patches: &["wait-for-page-lock", "fast-gup", "reuse-swap-page"],
         flush: "linux-2.6.18",
     },
 ];
@@ -127,6 +145,48 @@ pub const ROWS: &[Row] = &[
         patches: &["pg-gup", "pg-gup-fast", "pg-gup-recheck"],
         set: &[],
         about: "the lockless pin marks, and reads the entry again",
+    },
+    Row {
+        id: "B35",
+        kernel: Some("v2.6.29"),
+        patches: &["count-is-one"],
+        set: &[],
+        about: "write in place only with a count of 1",
+    },
+    Row {
+        id: "B36",
+        kernel: Some("v2.6.29"),
+        patches: &["count-is-one"],
+        set: &[],
+        about: "B35, and reclaim of the pinned page",
+    },
+    Row {
+        id: "B37",
+        kernel: Some("v2.6.18"),
+        patches: &[],
+        set: &[],
+        about: "a pinned page that reclaim unmapped and a load mapped again",
+    },
+    Row {
+        id: "B38",
+        kernel: Some("v2.6.29"),
+        patches: &["count-is-one", "no-swap-referenced"],
+        set: &[],
+        about: "no slot for a page with foreign references, comparison repaired",
+    },
+    Row {
+        id: "B39",
+        kernel: Some("v2.6.29"),
+        patches: &["count-is-one", "pin-referenced"],
+        set: &[],
+        about: "a pin counts as a use of the page",
+    },
+    Row {
+        id: "B40",
+        kernel: Some("v2.6.29"),
+        patches: &["count-is-one", "unmap-unless-referenced"],
+        set: &[],
+        about: "reclaim unmaps no page with foreign references",
     },
     Row {
         id: "B10",

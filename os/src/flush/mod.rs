@@ -13,6 +13,7 @@ use crate::cpuset::CpuSet;
 use crate::lock::TLBSTATE_LOCK;
 use crate::mm::MmId;
 use crate::page::{Holder, put_page};
+use crate::swap::free_swap_cache;
 
 /// The policies there are.
 pub const ALL: &[&dyn FlushPolicy] = &[&linux_2_6_18::Linux2618, &never::Never];
@@ -171,6 +172,7 @@ impl Revoked {
         let _span = cx.machine.span("tlb_finish_mmu");
         promise(cx, self.mm, self.range).await;
         for pfn in self.frames {
+            free_swap_cache(cx, pfn).await;
             put_page(cx, pfn, Holder::Mapping).await;
         }
     }

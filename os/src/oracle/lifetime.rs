@@ -110,5 +110,6 @@ pub(super) fn holder_name(holder: Holder) -> &'static str {
         Holder::Hand => "a path in hand",
         Holder::Cache => "a cache",
         Holder::Patch => "a patch",
+        Holder::Batch => "a CPU's batch",
     }
 }

@@ -10,6 +10,7 @@
 //! | `tlb-coherence` | a CPU uses a translation that a completed flush promised gone, or one to a freed frame | STALETLB |
 //! | `reference-balance` | references or mappings differ from their holders | LEAK, BUG |
 //! | `lifetime` | a freed frame is used or mapped | UAF |
+//! | `entry-ownership` | a swap entry is malformed, or its slot not in use or miscounted | SWAPENT |
 //!
 //! What they see of a run: stores and loads of user mode, changes of page-table entries, flushes,
 //! forks, transfers and their sectors, references. What they do not see: stores by the kernel into
@@ -23,6 +24,7 @@ use emu::CpuId;
 use crate::{Kernel, MmId};
 
 mod dma_target;
+mod entry_ownership;
 mod file_image;
 mod frame_notes;
 mod lifetime;

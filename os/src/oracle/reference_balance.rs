@@ -23,6 +23,8 @@ const BUG: &str = "BUG";
 struct Counted {
     mappings: i32,
     pins: i32,
+    cached: i32,
+    batched: i32,
     /// It is a page table of a live address space.
     table: bool,
 }
@@ -68,6 +70,9 @@ impl Oracles {
     pub fn quiesce(&self, cx: &Kernel<'_>) {
         if !self.entries_changed.get() && cx.pages.borrow().untouched() {
             return;
+        }
+        if cx.swaps() {
+            self.count_slots(cx);
         }
         let mut frames = count_holders(cx);
         for pfn in self.frames.borrow().noted() {
@@ -132,6 +137,8 @@ impl Oracles {
         let expected = [
             (Holder::Mapping, actual.mappings),
             (Holder::Pin, actual.pins),
+            (Holder::Cache, actual.cached),
+            (Holder::Batch, actual.batched),
             (Holder::Hand, 0),
         ];
         for (holder, there) in expected {
@@ -176,7 +183,8 @@ fn entries_that_map(count: i32) -> String {
     }
 }
 
-/// Counts mappings and tables of live address spaces, and pins of unfinished requests.
+/// Counts mappings and tables of live address spaces, pins of unfinished requests, pages of the
+/// swap cache and of batches.
 fn count_holders(cx: &Kernel<'_>) -> BTreeMap<Pfn, Counted> {
     let mut frames: BTreeMap<Pfn, Counted> = BTreeMap::new();
     let memory = cx.machine.memory();
@@ -189,6 +197,14 @@ fn count_holders(cx: &Kernel<'_>) -> BTreeMap<Pfn, Counted> {
         walk::for_each_table(&memory, mm.root, |pfn, _| {
             frames.entry(pfn).or_default().table = true;
         });
+    }
+    for slot in &cx.swap.borrow().slots {
+        if let Some(pfn) = slot.cache {
+            frames.entry(pfn).or_default().cached += 1;
+        }
+    }
+    for pfn in cx.batches.borrow().waiting.iter().flatten() {
+        frames.entry(*pfn).or_default().batched += 1;
     }
     for dio in cx.requests.borrow().iter() {
         for pfn in &dio.pages {

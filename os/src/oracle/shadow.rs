@@ -186,11 +186,8 @@ impl Oracles {
     /// Bytes that the process stored to while the read was in flight hold what memory holds, if
     /// that is what was stored or what landed; else what was stored.
     fn settle(&self, cx: &Kernel<'_>, mm: MmId, piece: &Piece, va: VirtAddr, bytes: &mut [u8]) {
-        let Some(root) = cx.mms.borrow().get(mm).map(|mm| mm.root) else {
-            return;
-        };
+        let contents = Oracles::contents(cx, mm, va);
         let memory = cx.machine.memory();
-        let mapped = walk::lookup(&memory, root, va).filter(|(_, pte)| pte.is_leaf());
         let spaces = self.spaces.borrow();
         let Some(space) = spaces.get(mm) else { return };
         for (offset, byte) in bytes.iter_mut().enumerate() {
@@ -199,9 +196,7 @@ impl Oracles {
                 continue;
             }
             let stored = space.bytes(here)[here.offset()];
-            let in_memory = mapped.map_or(stored, |(_, pte)| {
-                memory.bytes(pte.pfn().base() + here.offset() as u64, 1)[0]
-            });
+            let in_memory = contents.map_or(stored, |at| memory.bytes(at + offset as u64, 1)[0]);
             if in_memory != *byte {
                 *byte = stored;
             }

@@ -12,7 +12,7 @@
 use std::rc::Rc;
 
 use emu::Object;
-use mmu::{PAGE_SIZE, Pfn, PhysMemory, VirtAddr, walk};
+use mmu::{PAGE_SIZE, Pfn, VirtAddr, walk};
 
 use super::spaces::{ByteSet, ShadowPage, ZEROS, has_byte, page_address, page_index};
 use super::{Change, Oracles, counted};
@@ -182,8 +182,7 @@ impl Oracles {
     /// Finds the version of the parent's page that the child has, and reports if there is none.
     fn compare_child(&self, cx: &Kernel<'_>, window: &Window, child: MmId, page: usize) {
         let va = page_address(page);
-        let root = cx.mm(child).root;
-        let (frame, actual) = content(&cx.machine.memory(), root, va);
+        let (frame, actual) = content(cx, child, va);
         let mut spaces = self.spaces.borrow_mut();
         let newest = spaces
             .get(window.parent)
@@ -264,14 +263,12 @@ impl Undo {
     }
 }
 
-/// What a page holds, as its page table maps it.
-fn content(memory: &PhysMemory, root: Pfn, va: VirtAddr) -> (Option<Pfn>, [u8; PAGE_SIZE]) {
+/// What a page holds, in the frame that it maps or in swap.
+fn content(cx: &Kernel<'_>, mm: MmId, va: VirtAddr) -> (Option<Pfn>, [u8; PAGE_SIZE]) {
     let mut bytes = ZEROS;
-    let frame = walk::lookup(memory, root, va)
-        .filter(|(_, pte)| pte.is_leaf())
-        .map(|(_, pte)| pte.pfn());
+    let frame = Oracles::contents(cx, mm, va).map(|at| at.pfn());
     if let Some(pfn) = frame {
-        bytes.copy_from_slice(memory.bytes(pfn.base(), PAGE_SIZE));
+        bytes.copy_from_slice(cx.machine.memory().bytes(pfn.base(), PAGE_SIZE));
     }
     (frame, bytes)
 }

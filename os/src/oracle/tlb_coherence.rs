@@ -308,6 +308,9 @@ impl Oracles {
         if new.is_leaf() && (!old.is_leaf() || new.pfn() != old.pfn()) {
             self.check_mapped(cx, mm, va, new.pfn());
         }
+        if !new.present() && !new.is_none() {
+            self.absent_entry_written(cx, mm, va, old, new);
+        }
         let Some(loss) = Loss::of(old, new) else {
             return;
         };

@@ -5,4 +5,6 @@ pub mod fork_write;
 pub mod forkscrew;
 pub mod forkscrew_reverse;
 pub mod lost_update;
+pub mod swap_ro;
+pub mod takeover;
 pub mod vendor_512;

@@ -1,0 +1,165 @@
+//! Reclaim: a kernel thread that takes anonymous pages away from those who map them, writes them
+//! to swap and frees them.
+//!
+//! Reduced: it is given the pages to look at in place of lists; the marks of use are looked at
+//! once, where an entry is unmapped, and not by a walk of their own before.
+
+use emu::Access;
+use mmu::Pfn;
+
+use crate::Cx;
+use crate::lock::{trylock_page, unlock_page};
+use crate::page::{Holder, PageFlags, page_count, page_mapcount, page_step, put_page};
+use crate::pagevec::lru_add_drain;
+use crate::patch::SwapInsertion;
+use crate::rmap::{Unmap, has_foreign_references, try_to_unmap};
+use crate::swap::{add_to_swap, delete_from_swap_cache_if, swap_cache_entry, swap_writepage};
+
+/// What a scan did with a page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scan {
+    /// It is free.
+    Reclaimed,
+    /// It stays.
+    Kept,
+}
+
+/// Scans each of `pages` so many times.
+pub async fn kswapd(cx: Cx<'_>, pages: Vec<Pfn>, scans: u32) {
+    let _span = cx.machine.span("kswapd");
+    for _ in 0..scans {
+        for pfn in &pages {
+            shrink_page(cx, *pfn).await;
+        }
+    }
+}
+
+/// One page of `shrink_page_list`.
+pub async fn shrink_page(cx: Cx<'_>, pfn: Pfn) -> Scan {
+    let _span = cx.machine.span("shrink_page_list");
+    lru_add_drain(cx).await;
+    if !isolate_lru_page(cx, pfn).await {
+        return Scan::Kept;
+    }
+    let mut scan = Scan::Kept;
+    if trylock_page(cx, pfn).await {
+        let (result, locked) = shrink_locked_page(cx, pfn).await;
+        scan = result;
+        if locked {
+            unlock_page(cx, pfn).await;
+        }
+    }
+    put_page(cx, pfn, Holder::Hand).await;
+    if scan == Scan::Reclaimed {
+        cx.count("pages reclaimed", 1);
+    }
+    scan
+}
+
+/// Takes a reference to a page that the lists have: one that is in use, and in no CPU's batch.
+async fn isolate_lru_page(cx: Cx<'_>, pfn: Pfn) -> bool {
+    page_step(cx, pfn, Access::Update, |page| {
+        let listed = page.count > 0
+            && page.flags.contains(PageFlags::ANON)
+            && !page
+                .flags
+                .intersects(PageFlags::TABLE | PageFlags::RESERVED | PageFlags::BATCHED);
+        if listed {
+            page.count += 1;
+            page.held[Holder::Hand as usize] += 1;
+        }
+        listed
+    })
+    .await
+}
+
+/// With the page locked; says whether it still is.
+async fn shrink_locked_page(cx: Cx<'_>, pfn: Pfn) -> (Scan, bool) {
+    let referenced = page_step(cx, pfn, Access::Update, |page| {
+        let busy = page.flags.contains(PageFlags::WRITEBACK);
+        let used = page.flags.contains(PageFlags::REFERENCED) && page.mapcount > 0;
+        if !busy {
+            page.flags -= PageFlags::REFERENCED;
+        }
+        busy || used
+    })
+    .await;
+    if referenced {
+        return (Scan::Kept, true);
+    }
+    if swap_cache_entry(cx, pfn).is_none()
+        && (!may_be_inserted(cx, pfn).await || !add_to_swap(cx, pfn).await)
+    {
+        return (Scan::Kept, true);
+    }
+    if page_mapcount(cx, pfn).await > 0 && try_to_unmap(cx, pfn).await != Unmap::Success {
+        return (Scan::Kept, true);
+    }
+    if is_dirty(cx, pfn).await {
+        if !pageout(cx, pfn).await {
+            return (Scan::Kept, true);
+        }
+        if !trylock_page(cx, pfn).await {
+            return (Scan::Kept, false);
+        }
+    }
+    if remove_mapping(cx, pfn).await {
+        (Scan::Reclaimed, true)
+    } else {
+        (Scan::Kept, true)
+    }
+}
+
+async fn is_dirty(cx: Cx<'_>, pfn: Pfn) -> bool {
+    page_step(cx, pfn, Access::Read, |page| {
+        page.flags.contains(PageFlags::DIRTY)
+    })
+    .await
+}
+
+/// Whether the page may get a slot.
+async fn may_be_inserted(cx: Cx<'_>, pfn: Pfn) -> bool {
+    let may = match cx
+        .ask(|patch| patch.swap_insertion())
+        .unwrap_or(SwapInsertion::Always)
+    {
+        SwapInsertion::Always => true,
+        SwapInsertion::CountIsMapped => {
+            let mapped = page_mapcount(cx, pfn).await > 0;
+            page_count(cx, pfn).await <= i32::from(mapped)
+        }
+        SwapInsertion::CountIsMappings => !has_foreign_references(cx, pfn, 0).await,
+    };
+    if !may {
+        cx.count("swap insertions refused", 1);
+    }
+    may
+}
+
+/// Writes a dirty page whose lock is held to its slot, if nobody has it but the swap cache and
+/// the caller. False: it was not written, and is still locked.
+async fn pageout(cx: Cx<'_>, pfn: Pfn) -> bool {
+    let _span = cx.machine.span("pageout");
+    let looks = !cx.ask(|patch| patch.writes_pinned_pages()).unwrap_or(false);
+    if looks && page_count(cx, pfn).await != 2 {
+        return false;
+    }
+    page_step(cx, pfn, Access::Update, |page| {
+        page.flags -= PageFlags::DIRTY;
+    })
+    .await;
+    swap_writepage(cx, pfn).await;
+    true
+}
+
+/// Takes a clean page that nobody else has out of the swap cache, for good. That nobody has it
+/// matters before that it is clean: who gives it back has made it dirty first.
+async fn remove_mapping(cx: Cx<'_>, pfn: Pfn) -> bool {
+    delete_from_swap_cache_if(cx, pfn, |page, _| {
+        page.count == 2
+            && !page
+                .flags
+                .intersects(PageFlags::DIRTY | PageFlags::WRITEBACK)
+    })
+    .await
+}

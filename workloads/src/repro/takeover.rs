@@ -1,0 +1,54 @@
+//! `takeover`: a store to a page that reclaim has unmapped and a load has mapped again, while
+//! reclaim holds the page lock for another look.
+
+use os::Setup;
+
+use crate::swapping::{direct_read, load_then_store, page_and_file};
+use crate::{Params, Reproducer, Verdict};
+
+/// See the module.
+pub struct Takeover;
+
+impl Reproducer for Takeover {
+    fn name(&self) -> &'static str {
+        "takeover"
+    }
+
+    fn about(&self) -> &'static str {
+        "a busy page lock replaces the page of a direct read: reclaim twice, and no fork"
+    }
+
+    fn story(&self) -> &'static str {
+        "A thread reads a sector into a page with O_DIRECT. Meanwhile reclaim unmaps the page, which \
+         stays in the swap cache; another thread loads from it and has it mapped read-only; reclaim \
+         looks at the page again and holds its lock for a moment; the thread stores. v2.6.18 takes a \
+         page whose lock is busy for shared and copies it: the disk's sector lands in the old page. \
+         Nobody forked. From the vendor bug 471613, comments 107 and 108. Reduced: one page, one \
+         sector, two scans; swap is memory."
+    }
+
+    fn cpus(&self) -> u16 {
+        3
+    }
+
+    fn verdicts(&self) -> &'static [Verdict] {
+        const {
+            &[
+                Verdict::of("A44", "TAKEOVER")
+                    .fixes(&["A44"])
+                    .words(&["CHECK", "CORRUPT"])
+                    .bounded(3),
+                Verdict::of("A45", "TAKEOVER").fixes(&["A45"]).bounded(3),
+            ]
+        }
+    }
+
+    fn prepare<'w>(&self, setup: &mut Setup<'w>, _params: &Params) {
+        let (process, page) = page_and_file(setup, "takeover");
+        setup.thread(process, "reader", 0, move |user| direct_read(user, page));
+        setup.thread(process, "storer", 1, move |user| {
+            load_then_store(user, page)
+        });
+        setup.reclaimer(2, process, page, mmu::PAGE_SIZE as u64, 2);
+    }
+}
