@@ -241,7 +241,8 @@ impl<'w> Machine<'w> {
         self.locks.borrow().is_free(id)
     }
 
-    /// Part of a step that takes a sleeping lock if it is free and nobody queues for it.
+    /// Part of a step that takes a sleeping lock if it is free and nobody queues for it. Who only
+    /// tries cannot wait: the locks that it holds come before this one in no order.
     pub fn try_take(&self, id: LockId, mode: Mode) -> bool {
         let can = {
             let locks = self.locks.borrow();
@@ -251,13 +252,14 @@ impl<'w> Machine<'w> {
                 && (mode == Mode::Shared || lock.shared.is_empty())
         };
         if can {
-            self.take(id, mode);
+            self.get_hold(id, mode);
         }
         can
     }
 
     /// Part of a step that takes a sleeping lock or, if it must wait, queues `thread` for it.
     pub fn take_or_queue(&self, id: LockId, mode: Mode, thread: ThreadId) -> bool {
+        self.note_order(id);
         if self.try_take(id, mode) {
             return true;
         }
@@ -269,7 +271,6 @@ impl<'w> Machine<'w> {
         self.with_context(ContextId::Thread(thread), |state| {
             state.waits_for.set(Some(id));
         });
-        self.note_order(id);
         self.check_cycle(ContextId::Thread(thread));
         false
     }
@@ -312,8 +313,12 @@ impl<'w> Machine<'w> {
     }
 
     fn take(&self, id: LockId, mode: Mode) {
-        let context = self.context();
         self.note_order(id);
+        self.get_hold(id, mode);
+    }
+
+    fn get_hold(&self, id: LockId, mode: Mode) {
+        let context = self.context();
         hold(&mut self.locks.borrow_mut(), id, mode, context);
         self.with_context(context, |state| state.held.borrow_mut().push(id));
     }

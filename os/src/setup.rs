@@ -187,12 +187,19 @@ impl<'w> Setup<'w> {
         batches.waiting = vec![Vec::new(); cpus];
     }
 
-    /// Reclaim, as a thread on `cpu`: it scans the pages that are mapped from `at` now, so many
-    /// times. Their accessed marks are cleared, as if they had not been used for long.
-    pub fn reclaimer(&mut self, cpu: u16, process: ProcessId, at: VirtAddr, len: u64, scans: u32) {
-        let pages = self.age(process, at, len);
+    /// Reclaim, as a thread on `cpu`: from `delay_us` on it scans the page that is mapped at `at`
+    /// now, so many times. Its accessed mark is cleared, as if it had not been used for long.
+    pub fn reclaimer(
+        &mut self,
+        cpu: u16,
+        process: ProcessId,
+        at: VirtAddr,
+        delay_us: u64,
+        scans: u32,
+    ) {
+        let pages = self.age(process, at, mmu::PAGE_SIZE as u64);
         self.kernel_thread("kswapd", cpu, move |cx| {
-            crate::vmscan::kswapd(cx, pages.clone(), scans)
+            crate::vmscan::kswapd(cx, pages.clone(), delay_us, scans)
         });
     }
 

@@ -7,13 +7,13 @@
 use emu::Access;
 use mmu::Pfn;
 
-use crate::Cx;
 use crate::lock::{trylock_page, unlock_page};
 use crate::page::{Holder, PageFlags, page_count, page_mapcount, page_step, put_page};
 use crate::pagevec::lru_add_drain;
 use crate::patch::SwapInsertion;
 use crate::rmap::{Unmap, has_foreign_references, try_to_unmap};
 use crate::swap::{add_to_swap, delete_from_swap_cache_if, swap_cache_entry, swap_writepage};
+use crate::{Cx, irq};
 
 /// What a scan did with a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,9 +24,12 @@ pub enum Scan {
     Kept,
 }
 
-/// Scans each of `pages` so many times.
-pub async fn kswapd(cx: Cx<'_>, pages: Vec<Pfn>, scans: u32) {
+/// Scans each of `pages` so many times, from `delay_us` on.
+pub async fn kswapd(cx: Cx<'_>, pages: Vec<Pfn>, delay_us: u64, scans: u32) {
     let _span = cx.machine.span("kswapd");
+    if delay_us > 0 {
+        irq::sleep_cycles(cx, cx.machine.costs().cycles_from_us(delay_us)).await;
+    }
     for _ in 0..scans {
         for pfn in &pages {
             shrink_page(cx, *pfn).await;

@@ -181,3 +181,59 @@ fn reference_balance_fires_on_a_leak_and_on_a_surplus_release() {
     assert_eq!(references(2, 1), [("reference-balance", "LEAK")]);
     assert_eq!(references(1, 2), [("reference-balance", "BUG")]);
 }
+
+/// Reclaim takes a page away, then `after` runs on the entry that it left.
+fn swapped_out(
+    after: impl for<'w> AsyncFn(&'w Kernel<'w>, os::MmId, mmu::VirtAddr),
+) -> Vec<(&'static str, &'static str)> {
+    let kernel = kernel(1);
+    kernel.prepare(|setup| {
+        setup.swap_area(2);
+        let process = setup.empty_process("owner");
+        setup.keep_memory(process);
+        let at = setup.map(process, 4096);
+        let frame = setup.age(process, at, 4096)[0];
+        let (kernel, after) = (&kernel, &after);
+        setup.thread(process, "owner", 0, move |user: User<'_>| async move {
+            assert_eq!(
+                os::vmscan::shrink_page(kernel, frame).await,
+                os::vmscan::Scan::Reclaimed
+            );
+            after(kernel, kernel.current_mm(), at).await;
+            // Not there any more, or not what it was.
+            if kernel.machine.violations().is_empty() {
+                assert_eq!(user.load_u32(at).await, 0);
+            }
+        });
+    });
+    kernel.run(1);
+    found(&kernel)
+}
+
+async fn entry<'w>(kernel: &'w Kernel<'w>, mm: os::MmId, at: mmu::VirtAddr) -> mmu::PhysAddr {
+    let found = os::mm::find_entry(kernel, mm, at).await;
+    found.expect("its table is there")
+}
+
+#[test]
+fn entry_ownership_fires_on_a_permission_in_a_swap_entry() {
+    assert_eq!(swapped_out(async |_, _, _| ()), []);
+    let all = swapped_out(async |kernel, mm, at| {
+        let pte = entry(kernel, mm, at).await;
+        let writable = |pte: mmu::Pte| pte.with(mmu::PteFlags::W);
+        os::mm::update_pte(kernel, mm, at, pte, writable).await;
+    });
+    assert!(all.contains(&("entry-ownership", "SWAPENT")), "{all:?}");
+}
+
+#[test]
+fn entry_ownership_fires_on_a_slot_that_is_freed_too_early() {
+    let all = swapped_out(async |kernel, mm, at| {
+        let pte = entry(kernel, mm, at).await;
+        let pte = os::mm::read_pte(kernel, pte).await;
+        let slot = os::swap::pte_to_swp_entry(kernel, pte).expect("it was swapped out");
+        os::swap::swap_free(kernel, slot).await;
+        os::swap::swap_duplicate(kernel, slot).await;
+    });
+    assert_eq!(all, [("entry-ownership", "SWAPENT")]);
+}

@@ -8,6 +8,10 @@ use os::{ProcessId, Setup, User};
 pub(crate) const SECTOR: u64 = 512;
 /// What the disk has.
 pub(crate) const DISK: u8 = 0xdd;
+/// When reclaim begins, and when the page is used again: after the pin, and before the disk's head
+/// has arrived, where time decides.
+pub(crate) const RECLAIM_US: u64 = 50;
+const STORE_US: u64 = 100;
 const FILE: &str = "disk";
 
 /// A process without threads, with a page of its own, and a file of one sector.
@@ -33,8 +37,9 @@ pub(crate) async fn direct_read(user: User<'_>, page: VirtAddr) {
     }
 }
 
-/// Loads from the first sector, then stores there.
+/// Loads from the first sector, then stores there, when reclaim has been through.
 pub(crate) async fn load_then_store(user: User<'_>, page: VirtAddr) {
+    user.sleep_us(STORE_US).await;
     let seen = user.load_u32(page).await;
     user.store_u32(page, seen + 1).await;
 }

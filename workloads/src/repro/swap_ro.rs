@@ -2,7 +2,7 @@
 
 use os::Setup;
 
-use crate::swapping::{direct_read, load_then_store, page_and_file};
+use crate::swapping::{RECLAIM_US, direct_read, load_then_store, page_and_file};
 use crate::{Parameter, Params, Reproducer, Verdict};
 
 /// See the module.
@@ -55,11 +55,10 @@ impl Reproducer for SwapRo {
     fn verdicts(&self) -> &'static [Verdict] {
         const {
             &[
-                Verdict::of("swap-ro", "SWAPRO").bounded(3),
+                Verdict::of("swap-ro", "SWAPRO"),
                 Verdict::of("B36", "SWAPRO")
                     .fixes(&["B36"])
-                    .words(&["CHECK", "CORRUPT"])
-                    .bounded(3),
+                    .words(&["CHECK", "CORRUPT"]),
             ]
         }
     }
@@ -74,6 +73,6 @@ impl Reproducer for SwapRo {
             load_then_store(user, page)
         });
         let scans = params.get("scans") as u32;
-        setup.reclaimer(2, process, page, mmu::PAGE_SIZE as u64, scans);
+        setup.reclaimer(2, process, page, RECLAIM_US, scans);
     }
 }

@@ -3,8 +3,8 @@
 
 use os::Setup;
 
-use crate::swapping::{direct_read, load_then_store, page_and_file};
-use crate::{Params, Reproducer, Verdict};
+use crate::swapping::{RECLAIM_US, direct_read, load_then_store, page_and_file};
+use crate::{Parameter, Params, Reproducer, Verdict};
 
 /// See the module.
 pub struct Takeover;
@@ -27,28 +27,31 @@ impl Reproducer for Takeover {
          sector, two scans; swap is memory."
     }
 
+    fn parameters(&self) -> &'static [Parameter] {
+        &[Parameter {
+            name: "scans",
+            about: "how often reclaim looks at the page",
+            default: 2,
+            min: 1,
+            max: 100_000,
+        }]
+    }
+
     fn cpus(&self) -> u16 {
         3
     }
 
     fn verdicts(&self) -> &'static [Verdict] {
-        const {
-            &[
-                Verdict::of("A44", "TAKEOVER")
-                    .fixes(&["A44"])
-                    .words(&["CHECK", "CORRUPT"])
-                    .bounded(3),
-                Verdict::of("A45", "TAKEOVER").fixes(&["A45"]).bounded(3),
-            ]
-        }
+        const { &[Verdict::of("A45", "TAKEOVER").fixes(&["A45"])] }
     }
 
-    fn prepare<'w>(&self, setup: &mut Setup<'w>, _params: &Params) {
+    fn prepare<'w>(&self, setup: &mut Setup<'w>, params: &Params) {
         let (process, page) = page_and_file(setup, "takeover");
         setup.thread(process, "reader", 0, move |user| direct_read(user, page));
         setup.thread(process, "storer", 1, move |user| {
             load_then_store(user, page)
         });
-        setup.reclaimer(2, process, page, mmu::PAGE_SIZE as u64, 2);
+        let scans = params.get("scans") as u32;
+        setup.reclaimer(2, process, page, RECLAIM_US, scans);
     }
 }
