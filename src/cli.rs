@@ -4,6 +4,7 @@
 //! and errors go to standard error. Exit code: 0 clean, 1 anything else that a run can give, 2
 //! when the request or a file was wrong.
 
+mod explore;
 mod list;
 mod progress;
 mod replay;
@@ -26,6 +27,7 @@ use crate::{Error, Registry, Report};
 Examples:
   shootdown run forkscrew              the 2008 direct-I/O bug, with the diagram of how it came
   shootdown run forkscrew --fix B02    the same on a kernel with a fix
+  shootdown explore lost-update        many interleavings of a program
   shootdown list                       everything that has a name"
 )]
 struct Cli {
@@ -37,6 +39,7 @@ struct Cli {
 enum Command {
     List(list::List),
     Run(Box<run::RunArgs>),
+    Explore(Box<explore::ExploreArgs>),
     Replay(replay::ReplayArgs),
 }
 
@@ -53,6 +56,7 @@ pub fn cli(registry: Registry) -> ExitCode {
     let result = match cli.command {
         Command::List(args) => list::list(&registry, &args),
         Command::Run(args) => run::run(&registry, &args),
+        Command::Explore(args) => explore::explore(&registry, &args),
         Command::Replay(args) => replay::replay(&registry, &args),
     };
     result.unwrap_or_else(|error| {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use emu::replay_file::ReplayFile;
-use emu::{ChooserKind, Costs, Size};
+use emu::{Costs, Size};
 use os::Kernel;
 use os::fixes::BaseKernel;
 use os::flush::FlushPolicy;
@@ -14,7 +14,7 @@ use os::patch::Patch;
 use serde::{Deserialize, Serialize};
 use workloads::{Params, Reproducer};
 
-use crate::registry::MachineChoice;
+use crate::registry::{ChooserChoice, MachineChoice};
 use crate::run::base_patches;
 use crate::{Error, Registry, Session};
 
@@ -43,7 +43,7 @@ pub struct Configuration {
     /// CPUs.
     pub cpus: u16,
     /// Who goes next.
-    pub chooser: Arc<ChooserKind>,
+    pub chooser: ChooserChoice,
     /// Steps after which a run is given up.
     pub max_steps: u64,
     pub(crate) base_patches: Vec<&'static dyn Patch>,
@@ -99,8 +99,7 @@ impl Configuration {
 
     /// Whether simulated time decides what is enabled.
     pub(crate) fn keeps_time(&self) -> bool {
-        // The seed does not matter: only the kind of chooser is looked at.
-        (self.chooser.make)(0).is_none_or(|it| it.keeps_time())
+        self.chooser.keeps_time()
     }
 
     fn all_patches(&self) -> Vec<&'static dyn Patch> {
@@ -129,6 +128,26 @@ impl Configuration {
         result
     }
 
+    /// What runs on which kernel, in words.
+    pub(crate) fn subject(&self) -> String {
+        let fixes = match self.fixes.join(" + ") {
+            none if none.is_empty() => none,
+            fixes => format!(" + {fixes}"),
+        };
+        format!("{} on {}{fixes}", self.reproducer.name(), self.kernel.name)
+    }
+
+    /// On which machine, in words.
+    pub(crate) fn place(&self) -> String {
+        let cpus = if self.cpus == 1 { "CPU" } else { "CPUs" };
+        format!(
+            "{} with {} {cpus}, flush {}",
+            self.machine.costs.name,
+            self.cpus,
+            self.flush.name()
+        )
+    }
+
     /// As a replay file holds it.
     pub fn saved_form(&self) -> SavedConfiguration {
         SavedConfiguration {
@@ -151,7 +170,7 @@ impl Configuration {
                 Some(text) => SavedMachine::Toml(text.clone()),
             },
             cpus: u64::from(self.cpus),
-            chooser: self.chooser.name.to_string(),
+            chooser: self.chooser.to_string(),
             max_steps: self.max_steps,
         }
     }

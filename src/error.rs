@@ -23,6 +23,38 @@ pub enum Error {
         /// What was asked for.
         given: u64,
     },
+    /// What follows a chooser's name.
+    #[error("chooser `{given}`: {what}")]
+    ChooserArgument {
+        /// The chooser as it was given.
+        given: String,
+        /// What is wrong, and what would be right.
+        what: String,
+    },
+    /// A search was asked for a single run.
+    #[error(
+        "chooser `{given}` searches many interleavings, and makes no single run; use `explore`"
+    )]
+    SearchIsNoRun {
+        /// The chooser.
+        given: String,
+    },
+    /// A search by a build that has none.
+    #[error("chooser `{given}`: this build has no search; `random` and `pct:3` sample")]
+    NoSearch {
+        /// The chooser.
+        given: String,
+    },
+    /// A budget that allows nothing, or nothing sensible.
+    #[error("{given} {what}: it must be {right}")]
+    Budget {
+        /// What it limits.
+        what: &'static str,
+        /// What was given.
+        given: String,
+        /// What would be right.
+        right: &'static str,
+    },
     /// A patch without what it builds on.
     #[error("fix `{fix}` builds on `{needs}`, which is not applied before it; {right}")]
     BuildsOn {

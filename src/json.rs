@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use emu::Violation;
 use serde::Serialize;
 
-use crate::Report;
+use crate::{Configuration, Report};
 
-/// One run, for programs.
+/// What was run, for programs.
 #[derive(Serialize)]
-pub struct RunJson<'a> {
+pub(crate) struct ConfigurationJson<'a> {
     reproducer: &'a str,
     set: BTreeMap<&'a str, u64>,
     kernel: &'a str,
@@ -17,8 +18,31 @@ pub struct RunJson<'a> {
     flush: &'a str,
     machine: &'a str,
     cpus: u16,
+    chooser: String,
+}
+
+impl<'a> ConfigurationJson<'a> {
+    pub fn of(it: &'a Configuration) -> ConfigurationJson<'a> {
+        ConfigurationJson {
+            reproducer: it.reproducer.name(),
+            set: it.params.iter().collect(),
+            kernel: it.kernel.name,
+            fixes: &it.fixes,
+            patches: it.patches.iter().map(|it| it.name()).collect(),
+            flush: it.flush.name(),
+            machine: &it.machine.costs.name,
+            cpus: it.cpus,
+            chooser: it.chooser.to_string(),
+        }
+    }
+}
+
+/// One run, for programs.
+#[derive(Serialize)]
+pub struct RunJson<'a> {
+    #[serde(flatten)]
+    configuration: ConfigurationJson<'a>,
     seed: u64,
-    chooser: &'a str,
     verdict: String,
     words: Vec<&'a str>,
     violations: Vec<ViolationJson<'a>>,
@@ -32,7 +56,7 @@ pub struct RunJson<'a> {
 }
 
 #[derive(Serialize)]
-struct ViolationJson<'a> {
+pub(crate) struct ViolationJson<'a> {
     oracle: &'a str,
     word: &'a str,
     message: &'a str,
@@ -40,34 +64,27 @@ struct ViolationJson<'a> {
     cycle: u64,
 }
 
+impl<'a> ViolationJson<'a> {
+    pub fn of(it: &'a Violation) -> ViolationJson<'a> {
+        ViolationJson {
+            oracle: it.oracle,
+            word: it.word,
+            message: &it.message,
+            step: it.step,
+            cycle: it.cycle,
+        }
+    }
+}
+
 impl Report {
     /// As the command line gives it to programs.
     pub fn json(&self) -> RunJson<'_> {
-        let it = &*self.configuration;
         RunJson {
-            reproducer: it.reproducer.name(),
-            set: it.params.iter().collect(),
-            kernel: it.kernel.name,
-            fixes: &it.fixes,
-            patches: it.patches.iter().map(|it| it.name()).collect(),
-            flush: it.flush.name(),
-            machine: &it.machine.costs.name,
-            cpus: it.cpus,
+            configuration: ConfigurationJson::of(&self.configuration),
             seed: self.seed,
-            chooser: it.chooser.name,
             verdict: self.outcome().to_string(),
             words: self.words(),
-            violations: self
-                .violations
-                .iter()
-                .map(|it| ViolationJson {
-                    oracle: it.oracle,
-                    word: it.word,
-                    message: &it.message,
-                    step: it.step,
-                    cycle: it.cycle,
-                })
-                .collect(),
+            violations: self.violations.iter().map(ViolationJson::of).collect(),
             warnings: &self.warnings,
             stdout: &self.stdout,
             exit: self.exit,

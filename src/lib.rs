@@ -2,7 +2,8 @@
 //! to make races between them fail on demand.
 //!
 //! This crate is the face for users: [`Run`] says what to run on what, [`Report`] what it gave,
-//! [`Registry`] what there is, and [`cli`] is the whole command line.
+//! [`Explore`] runs many interleavings of it, [`Registry`] says what there is, and [`cli`] is the
+//! whole command line.
 //!
 //! ```
 //! use shootdown::Run;
@@ -22,10 +23,12 @@
 //! in `emu` and `os`; a clean report says that *this* interleaving showed nothing.
 
 mod cli;
+mod clock;
 mod configuration;
 mod diagram;
 mod diagram_row;
 mod error;
+mod explore;
 mod json;
 mod output;
 mod registry;
@@ -40,8 +43,14 @@ pub use configuration::{Configuration, SavedConfiguration, SavedMachine};
 pub use diagram::Diagram;
 pub use emu::{Stop, Violation};
 pub use error::Error;
+pub use explore::{
+    Exploration, Explore, ExploreJson, Explored, FirstFailure, Interval, Progress, SCHEDULES,
+    TimeToFailure,
+};
 pub use json::RunJson;
-pub use registry::{Fix, Item, MachineChoice, Registry, chooser, fix, flush, reproducer, row};
+pub use registry::{
+    ChooserChoice, Fix, Item, MachineChoice, Registry, chooser, fix, flush, reproducer, row,
+};
 pub use replay::Replay;
 pub use report::{Outcome, Report};
 pub use run::{MACHINE, MAX_STEPS, Run};

@@ -3,10 +3,10 @@
 //! The standard registry holds what the workspace brings. A crate with items of its own adds them
 //! and gets the whole command line with them.
 
+use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 
-use emu::{ChooserKind, Costs};
+use emu::{Chooser, ChooserKind, Costs, Make};
 use os::fixes::{BaseKernel, Row};
 use os::flush::FlushPolicy;
 use os::patch::Patch;
@@ -72,6 +72,88 @@ pub struct MachineChoice {
     pub text: Option<String>,
 }
 
+/// A chooser with its argument.
+#[derive(Clone, Copy)]
+pub struct ChooserChoice {
+    /// Which.
+    pub kind: ChooserKind,
+    /// What followed its name, if something did.
+    pub argument: Option<u64>,
+}
+
+impl fmt::Display for ChooserChoice {
+    /// As on the command line: `pct:3`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.name)?;
+        match self.argument {
+            Some(argument) => write!(f, ":{argument}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ChooserChoice {
+    /// Whether it searches all schedules, instead of making one for a seed.
+    pub fn searches(&self) -> bool {
+        matches!(self.kind.make, Make::Search)
+    }
+
+    /// The chooser for a seed; `None` if simulated time decides, or nothing but a search can.
+    pub(crate) fn make(&self, seed: u64) -> Option<Box<dyn Chooser>> {
+        match self.kind.make {
+            Make::Chooser(make) => Some(make(seed, self.argument)),
+            Make::Time | Make::Search => None,
+        }
+    }
+
+    /// Whether simulated time decides what is enabled.
+    pub(crate) fn keeps_time(&self) -> bool {
+        match self.kind.make {
+            Make::Time => true,
+            // The seed does not matter: only what kind it is is asked.
+            Make::Chooser(make) => make(0, self.argument).keeps_time(),
+            Make::Search => false,
+        }
+    }
+
+    fn parse(kind: &ChooserKind, given: &str, argument: Option<&str>) -> Result<Self, Error> {
+        let refuse = |what: String| {
+            Err(Error::ChooserArgument {
+                given: given.to_string(),
+                what,
+            })
+        };
+        let argument = match (kind.argument, argument) {
+            (None, None) => None,
+            (None, Some(_)) => return refuse(format!("`{}` takes no argument", kind.name)),
+            (Some(it), None) if it.needed => {
+                return refuse(format!(
+                    "{} is missing, a number from {} to {}, as in `{}:{}`",
+                    it.name,
+                    it.least,
+                    it.most,
+                    kind.name,
+                    it.most.min(3)
+                ));
+            }
+            (Some(_), None) => None,
+            (Some(it), Some(text)) => match text.parse() {
+                Ok(number) if (it.least..=it.most).contains(&number) => Some(number),
+                _ => {
+                    return refuse(format!(
+                        "{} is `{text}`, and it must be a number from {} to {}",
+                        it.name, it.least, it.most
+                    ));
+                }
+            },
+        };
+        Ok(ChooserChoice {
+            kind: *kind,
+            argument,
+        })
+    }
+}
+
 /// The lists of everything that has a name.
 #[derive(Clone)]
 pub struct Registry {
@@ -80,23 +162,19 @@ pub struct Registry {
     pub(crate) fixes: Vec<&'static dyn Patch>,
     pub(crate) rows: Vec<Row>,
     pub(crate) policies: Vec<&'static dyn FlushPolicy>,
-    pub(crate) choosers: Vec<Arc<ChooserKind>>,
+    pub(crate) choosers: Vec<ChooserKind>,
 }
 
 impl Registry {
     /// What the workspace brings.
     pub fn standard() -> Registry {
-        let chooser = |it: &ChooserKind| {
-            let ChooserKind { name, about, make } = *it;
-            Arc::new(ChooserKind { name, about, make })
-        };
         Registry {
             reproducers: workloads::CATALOGUE.to_vec(),
             kernels: os::fixes::KERNELS,
             fixes: os::fixes::ALL.to_vec(),
             rows: os::fixes::ROWS.to_vec(),
             policies: os::flush::ALL.to_vec(),
-            choosers: emu::CHOOSERS.iter().map(chooser).collect(),
+            choosers: emu::CHOOSERS.to_vec(),
         }
     }
 
@@ -113,7 +191,10 @@ impl Registry {
             Item::Row(it) => ("row", it.id, self.fix(it.id).is_ok()),
             Item::Reproducer(it) => ("reproducer", it.name(), self.reproducer(it.name()).is_ok()),
             Item::Flush(it) => ("flush policy", it.name(), self.flush(it.name()).is_ok()),
-            Item::Chooser(it) => ("chooser", it.name, self.chooser(it.name).is_ok()),
+            Item::Chooser(it) => {
+                let taken = self.choosers.iter().any(|one| one.name == it.name);
+                ("chooser", it.name, taken)
+            }
         };
         assert!(
             !taken,
@@ -124,7 +205,7 @@ impl Registry {
             Item::Row(it) => self.rows.push(it),
             Item::Reproducer(it) => self.reproducers.push(it),
             Item::Flush(it) => self.policies.push(it),
-            Item::Chooser(it) => self.choosers.push(Arc::new(it)),
+            Item::Chooser(it) => self.choosers.push(it),
         }
         self
     }
@@ -160,9 +241,14 @@ impl Registry {
         find("flush policy", &self.policies, |it| it.name(), name).copied()
     }
 
-    /// Finds a chooser.
-    pub fn chooser(&self, name: &str) -> Result<Arc<ChooserKind>, Error> {
-        find("chooser", &self.choosers, |it| it.name, name).cloned()
+    /// Finds a chooser, with its argument: `random`, `pct:3`.
+    pub fn chooser(&self, given: &str) -> Result<ChooserChoice, Error> {
+        let (name, argument) = match given.split_once(':') {
+            Some((name, argument)) => (name, Some(argument)),
+            None => (given, None),
+        };
+        let kind = find("chooser", &self.choosers, |it| it.name, name)?;
+        ChooserChoice::parse(kind, given, argument)
     }
 
     /// Finds a machine preset by its name, or reads it from a TOML file: a name that ends in
@@ -232,6 +318,34 @@ mod tests {
             error.contains("`skylake-2s`") && error.contains(".toml"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_choosers_argument_is_part_of_its_name() {
+        let registry = Registry::standard();
+        let name = |given| registry.chooser(given).map(|it| it.to_string());
+        assert_eq!(name("pct:03").expect("a depth"), "pct:3");
+        assert_eq!(name("exhaustive").expect("no bound"), "exhaustive");
+        assert_eq!(name("exhaustive:0").expect("a bound"), "exhaustive:0");
+        for (given, part) in [
+            (
+                "pct",
+                "DEPTH is missing, a number from 1 to 64, as in `pct:3`",
+            ),
+            (
+                "pct:0",
+                "DEPTH is `0`, and it must be a number from 1 to 64",
+            ),
+            ("pct:65", "DEPTH is `65`"),
+            ("pct:x", "DEPTH is `x`"),
+            ("pct:", "DEPTH is ``"),
+            ("timed:3", "`timed` takes no argument"),
+            ("exhaustive:-1", "PREEMPTIONS is `-1`"),
+            ("pcf:3", "there is no chooser `pcf`; did you mean `pct`?"),
+        ] {
+            let error = name(given).expect_err("no such chooser").to_string();
+            assert!(error.contains(part), "{given}: {error}");
+        }
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl Replay {
 
 /// A run that is recorded as it goes, so that it can be saved.
 pub(crate) struct Recorded {
-    file: ReplayFile,
+    pub file: ReplayFile,
 }
 
 impl Recorded {

@@ -66,6 +66,20 @@ impl fmt::Display for Outcome {
 /// The oracle that names a deadlock, which is how such a run ends and not what it violates.
 const WAIT_GRAPH: &str = "wait-graph";
 
+/// A run in one word, by what its oracles found and how it ended.
+pub(crate) fn outcome(violations: &[Violation], stop: &Stop) -> Outcome {
+    if violations.iter().any(|it| it.oracle != WAIT_GRAPH) {
+        return Outcome::Violated;
+    }
+    match stop {
+        Stop::Deadlock(_) => Outcome::Deadlock,
+        Stop::Livelock(_) => Outcome::Livelock,
+        Stop::StepsExhausted => Outcome::StepsExhausted,
+        _ if !violations.is_empty() => Outcome::Violated,
+        _ => Outcome::Clean,
+    }
+}
+
 impl Report {
     /// Whether it ended by itself and no oracle found anything.
     pub fn is_clean(&self) -> bool {
@@ -82,16 +96,7 @@ impl Report {
 
     /// The run in one word. What was violated outweighs how it ended.
     pub fn outcome(&self) -> Outcome {
-        if self.violations.iter().any(|it| it.oracle != WAIT_GRAPH) {
-            return Outcome::Violated;
-        }
-        match &self.stop {
-            Stop::Deadlock(_) => Outcome::Deadlock,
-            Stop::Livelock(_) => Outcome::Livelock,
-            Stop::StepsExhausted => Outcome::StepsExhausted,
-            _ if !self.violations.is_empty() => Outcome::Violated,
-            _ => Outcome::Clean,
-        }
+        outcome(&self.violations, &self.stop)
     }
 
     /// The verdict words, sorted, each once.
@@ -137,21 +142,12 @@ impl Report {
             none if none.is_empty() => none,
             words => format!(" ({words})"),
         };
-        let fixes = match it.fixes.join(" + ") {
-            none if none.is_empty() => none,
-            fixes => format!(" + {fixes}"),
-        };
         let time = time(self.cycles, it.machine.costs.hz);
-        let cpus = if it.cpus == 1 { "CPU" } else { "CPUs" };
         format!(
-            "{} on {}{fixes}: {outcome}{words}\n\
-             {} with {} {cpus}, flush {}, {} seed {}; {} steps, {time}, digest {}\n",
-            it.reproducer.name(),
-            it.kernel.name,
-            it.machine.costs.name,
-            it.cpus,
-            it.flush.name(),
-            it.chooser.name,
+            "{}: {outcome}{words}\n{}, {} seed {}; {} steps, {time}, digest {}\n",
+            it.subject(),
+            it.place(),
+            it.chooser,
             self.seed,
             self.steps,
             self.digest,

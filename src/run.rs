@@ -4,14 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use emu::ChooserKind;
 use os::fixes::{BaseKernel, Row};
 use os::flush::FlushPolicy;
 use os::patch::Patch;
 use workloads::{Params, Reproducer};
 
 use crate::configuration::{Configuration, check_cpus};
-use crate::registry::{Fix, MachineChoice};
+use crate::registry::{ChooserChoice, Fix, MachineChoice};
 use crate::suggest::hint;
 use crate::{Error, Registry, Report, Session};
 
@@ -42,7 +41,7 @@ pub struct Run {
     machine: MachineChoice,
     cpus: Option<u64>,
     seed: u64,
-    chooser: Arc<ChooserKind>,
+    chooser: Option<ChooserChoice>,
     set: BTreeMap<String, String>,
     max_steps: u64,
 }
@@ -63,7 +62,7 @@ impl Run {
             machine: registry.machine(MACHINE)?,
             cpus: None,
             seed: 1,
-            chooser: registry.chooser("timed")?,
+            chooser: None,
             set: BTreeMap::new(),
             max_steps: MAX_STEPS,
             registry: registry.clone(),
@@ -107,9 +106,10 @@ impl Run {
         self
     }
 
-    /// With this chooser; simulated time decides when nobody says.
+    /// With this chooser (`random`, `pct:3`). When nobody says, simulated time decides a single
+    /// run, and explorations are `random`.
     pub fn chooser(mut self, name: &str) -> Result<Run, Error> {
-        self.chooser = self.registry.chooser(name)?;
+        self.chooser = Some(self.registry.chooser(name)?);
         Ok(self)
     }
 
@@ -161,6 +161,17 @@ impl Run {
 
     /// Checks what depends on other choices, and settles what rows leave to each other.
     pub fn configuration(&self) -> Result<Configuration, Error> {
+        let configuration = self.configuration_by("timed")?;
+        if configuration.chooser.searches() {
+            return Err(Error::SearchIsNoRun {
+                given: configuration.chooser.to_string(),
+            });
+        }
+        Ok(configuration)
+    }
+
+    /// The same, by this chooser unless another was asked for; it may be one that searches.
+    pub(crate) fn configuration_by(&self, chooser: &str) -> Result<Configuration, Error> {
         let reproducer = self.reproducer;
         let rows: Vec<Row> = self
             .fixes
@@ -188,7 +199,10 @@ impl Run {
             },
             machine: self.machine.clone(),
             cpus,
-            chooser: Arc::clone(&self.chooser),
+            chooser: match self.chooser {
+                Some(chooser) => chooser,
+                None => self.registry.chooser(chooser)?,
+            },
             max_steps: self.max_steps,
             base_patches: base_patches(&self.registry, kernel)?,
             saved: None,

@@ -11,6 +11,9 @@ use crate::{Configuration, Report};
 /// Steps between two ticks of whoever watches a long run.
 const TICK: u64 = 5_000_000;
 
+/// Runs that tell a chooser how long runs are.
+const PROBES: u64 = 3;
+
 /// Steps recorded at a time: some 100 MB of records.
 const RECORDS: u64 = 1 << 19;
 
@@ -18,6 +21,8 @@ const RECORDS: u64 = 1 << 19;
 pub struct Session<'w> {
     kernel: &'w Kernel<'w>,
     configuration: Arc<Configuration>,
+    /// Whether the machine has the configuration's chooser already.
+    chooser_set: bool,
 }
 
 impl<'w> Session<'w> {
@@ -26,6 +31,7 @@ impl<'w> Session<'w> {
         Session {
             kernel,
             configuration,
+            chooser_set: false,
         }
     }
 
@@ -46,18 +52,57 @@ impl<'w> Session<'w> {
         self.end(seed, stop)
     }
 
+    /// One run, which is looked at on the machine: nothing is put together for a report.
+    pub(crate) fn run_only(&mut self, seed: u64) -> Stop {
+        self.begin(seed);
+        let stop = self.kernel.machine.run();
+        self.kernel.finish(&stop);
+        stop
+    }
+
+    /// Back to the prepared state, with this chooser instead of the configuration's.
+    pub(crate) fn begin_with(&mut self, chooser: Option<Box<dyn Chooser>>, seed: u64) {
+        self.chooser_set = false;
+        self.kernel.machine.set_chooser(chooser);
+        self.kernel.begin(seed);
+    }
+
     /// Back to the prepared state, before the first step of a run.
     pub(crate) fn begin(&mut self, seed: u64) {
-        let chooser: Option<Box<dyn Chooser>> = match &self.configuration.saved {
-            Some(saved) => Some(Box::new(ReplayChooser::new(
+        if !self.chooser_set {
+            let chooser = self.chooser(seed);
+            self.kernel.machine.set_chooser(chooser);
+            self.chooser_set = true;
+        }
+        // A reset gives the seed to the chooser, too.
+        self.kernel.begin(seed);
+    }
+
+    fn chooser(&mut self, seed: u64) -> Option<Box<dyn Chooser>> {
+        if let Some(saved) = &self.configuration.saved {
+            return Some(Box::new(ReplayChooser::new(
                 saved.segments.clone(),
                 saved.steps,
                 self.configuration.keeps_time(),
-            ))),
-            None => (self.configuration.chooser.make)(seed),
-        };
-        self.kernel.machine.set_chooser(chooser);
-        self.kernel.begin(seed);
+            )));
+        }
+        let mut chooser = self.configuration.chooser.make(seed)?;
+        if chooser.wants_length() {
+            chooser.expect(self.probe(seed));
+        }
+        Some(chooser)
+    }
+
+    /// Steps of the longest of a few runs, which are the same whatever is asked for afterwards.
+    fn probe(&mut self, seed: u64) -> u64 {
+        let machine = &self.kernel.machine;
+        machine.set_chooser(self.configuration.chooser.make(seed));
+        let steps = (0..PROBES).map(|probe| {
+            self.kernel.begin(probe);
+            machine.run();
+            machine.steps()
+        });
+        steps.max().unwrap_or(0)
     }
 
     /// On to the end of the run.

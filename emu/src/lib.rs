@@ -26,7 +26,7 @@ mod step;
 mod trace;
 mod tree;
 
-pub use choose::{CHOOSERS, Choice, Chooser, ChooserKind, End, Timed};
+pub use choose::{Argument, CHOOSERS, Choice, Chooser, ChooserKind, End, Make, Timed};
 pub use cost::{CostError, Costs};
 pub use executor::{Leaving, RunThread};
 pub use id::{ActorId, ContextId, CpuId, LockId, Role, ThreadId};

@@ -17,6 +17,8 @@ pub enum Purpose {
     Disk = 4,
     /// How deep a halted CPU sleeps.
     Idle = 5,
+    /// The `pct` chooser.
+    Priority = 6,
 }
 
 /// The stream of `seed` for `purpose`.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use emu::Costs;
+use emu::{Argument, ChooserKind, Costs};
 use serde::Serialize;
 
 use super::{print, print_json};
@@ -119,9 +119,18 @@ fn entries(registry: &Registry, kind: Kind) -> Vec<Entry> {
         Kind::Choosers => registry
             .choosers
             .iter()
-            .map(|it| Entry::new(it.name, it.about, vec![]))
+            .map(|it| Entry::new(it.name, it.about, argument(it)))
             .collect(),
     }
+}
+
+fn argument(kind: &ChooserKind) -> Vec<String> {
+    let usage = |it: Argument| {
+        let (open, close) = if it.needed { ("", "") } else { ("[", "]") };
+        let range = format!("{} to {}", it.least, it.most);
+        format!("{}{open}:{}{close}  ({range})", kind.name, it.name)
+    };
+    kind.argument.map(usage).into_iter().collect()
 }
 
 fn labelled(label: &str, names: &[&str]) -> Vec<String> {

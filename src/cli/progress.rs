@@ -1,4 +1,4 @@
-//! Progress of a run, on a terminal, once it takes longer than a second.
+//! Progress of a run or an exploration, on a terminal, once it takes longer than a second.
 
 use std::time::Duration;
 
@@ -31,6 +31,44 @@ impl Progress {
             steps / 1_000_000
         ));
         self.bar.tick();
+    }
+}
+
+/// A bar that shows the schedules made, and how long the rest will take.
+pub(super) struct Schedules {
+    bar: ProgressBar,
+}
+
+impl Schedules {
+    pub fn new() -> Schedules {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        Schedules { bar }
+    }
+
+    /// Called some ten times a second.
+    pub fn tick(&self, progress: crate::Progress) {
+        if self.bar.is_hidden() && self.bar.elapsed() > Duration::from_secs(1) {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        let template = match progress.of {
+            Some(of) => {
+                self.bar.set_length(of);
+                "{bar:30} {human_pos} of {human_len} schedules, {msg} [{elapsed}, {eta} left]"
+            }
+            None => "{spinner} {human_pos} schedules, {msg} [{elapsed}]",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.bar.set_style(style);
+        }
+        self.bar
+            .set_message(format!("{} failing", progress.failing));
+        self.bar.set_position(progress.schedules);
+    }
+}
+
+impl Drop for Schedules {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
     }
 }
 

@@ -63,9 +63,9 @@ pub(super) struct RunOptions {
         allow_negative_numbers = true
     )]
     seed: u64,
-    /// Who goes next; see `shootdown list choosers`
-    #[arg(long, value_name = "C", default_value = "timed")]
-    chooser: String,
+    /// Who goes next; see `shootdown list choosers` [default: timed for run, random for explore]
+    #[arg(long, value_name = "C")]
+    chooser: Option<String>,
     /// A parameter of the reproducer
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -75,12 +75,14 @@ pub(super) struct RunOptions {
 }
 
 impl RunOptions {
-    fn apply(&self, registry: &Registry, name: &str) -> Result<Run, Error> {
+    pub fn apply(&self, registry: &Registry, name: &str) -> Result<Run, Error> {
         let mut run = Run::of_in(registry, name)?
             .machine(&self.machine)?
-            .chooser(&self.chooser)?
             .seed(self.seed)
             .max_steps(self.max_steps);
+        if let Some(chooser) = &self.chooser {
+            run = run.chooser(chooser)?;
+        }
         if let Some(kernel) = &self.kernel {
             run = run.kernel(kernel)?;
         }

@@ -1,23 +1,53 @@
 //! Choosers: who goes next. One file each, listed in [`CHOOSERS`].
 
+mod pct;
 mod random;
 mod replay;
 mod timed;
 
 use crate::{Access, ActorId, Object, Request};
 
+pub use pct::PctChooser;
 pub use random::RandomChooser;
 pub use replay::ReplayChooser;
 pub use timed::Timed;
 
 /// A way to explore: what a chooser's name on the command line makes.
+#[derive(Clone, Copy)]
 pub struct ChooserKind {
     /// Its name.
     pub name: &'static str,
     /// One line on it.
     pub about: &'static str,
-    /// Makes one for a seed; `None` leaves the choice to simulated time.
-    pub make: fn(seed: u64) -> Option<Box<dyn Chooser>>,
+    /// What may follow the name, after a colon.
+    pub argument: Option<Argument>,
+    /// Makes one.
+    pub make: Make,
+}
+
+/// A number that follows a chooser's name: `pct:3`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Argument {
+    /// What it is called.
+    pub name: &'static str,
+    /// The least it may be.
+    pub least: u64,
+    /// The most.
+    pub most: u64,
+    /// Whether the name alone says too little.
+    pub needed: bool,
+}
+
+/// What decides.
+#[derive(Clone, Copy)]
+pub enum Make {
+    /// Simulated time.
+    Time,
+    /// A chooser for a seed, and the [`Argument`] if one was given. A seed is a schedule.
+    Chooser(fn(seed: u64, argument: Option<u64>) -> Box<dyn Chooser>),
+    /// A search over all schedules, with at most so many preemptions if an argument was given:
+    /// nothing for a single run.
+    Search,
 }
 
 /// The choosers there are.
@@ -25,12 +55,33 @@ pub const CHOOSERS: &[ChooserKind] = &[
     ChooserKind {
         name: "timed",
         about: "simulated time decides, with seeded jitter: the realistic one",
-        make: |_| None,
+        argument: None,
+        make: Make::Time,
     },
     ChooserKind {
         name: "random",
         about: "ignores time and picks evenly among those that can go on",
-        make: |seed| Some(Box::new(RandomChooser::new(seed))),
+        argument: None,
+        make: Make::Chooser(|seed, _| Box::new(RandomChooser::new(seed))),
+    },
+    ChooserKind {
+        name: "pct",
+        about: "random priorities that change DEPTH - 1 times: finds what takes few ordered steps",
+        argument: Some(pct::DEPTH),
+        make: Make::Chooser(|seed, depth| {
+            Box::new(PctChooser::new(seed, depth.unwrap_or(pct::DEPTH.least)))
+        }),
+    },
+    ChooserKind {
+        name: "exhaustive",
+        about: "every interleaving, or each with at most so many preemptions; for `explore`",
+        argument: Some(Argument {
+            name: "PREEMPTIONS",
+            least: 0,
+            most: 1000,
+            needed: false,
+        }),
+        make: Make::Search,
     },
 ];
 
@@ -83,6 +134,14 @@ pub trait Chooser {
     fn tracks(&self) -> bool {
         false
     }
+
+    /// Whether it spreads what it does over a run, and wants to know how long one is.
+    fn wants_length(&self) -> bool {
+        false
+    }
+
+    /// Told how many steps a run takes, more or less, before the first that counts.
+    fn expect(&mut self, _steps: u64) {}
 
     /// Whether simulated time goes on deciding what is enabled (a replay of a timed run).
     fn keeps_time(&self) -> bool {

@@ -1,0 +1,430 @@
+//! `shootdown explore` as people and scripts meet it, and the library's [`Explore`].
+
+use std::path::PathBuf;
+
+use assert_cmd::Command;
+use insta::Settings;
+use serde_json::{Value, json};
+use shootdown::{Explore, Run};
+use tempfile::TempDir;
+
+#[derive(Debug)]
+struct Output {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+fn explore(args: &[&str]) -> Output {
+    shootdown("explore", args)
+}
+
+fn shootdown(command: &str, args: &[&str]) -> Output {
+    let output = Command::cargo_bin("shootdown")
+        .expect("built")
+        .arg(command)
+        .args(args)
+        .output()
+        .expect("runs");
+    Output {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).expect("text"),
+        stderr: String::from_utf8(output.stderr).expect("text"),
+    }
+}
+
+impl Output {
+    /// The object, without the host's time.
+    fn json(&self) -> Value {
+        assert_eq!(self.stdout.lines().count(), 1, "{self:?}");
+        let mut it: Value = serde_json::from_str(&self.stdout).expect("JSON");
+        let seconds = it.as_object_mut().expect("an object").remove("seconds");
+        assert!(seconds.expect("there").as_f64().expect("a number") >= 0.0);
+        it
+    }
+
+    #[track_caller]
+    fn refused(&self, parts: &[&str]) {
+        assert_eq!(self.code, Some(2), "{self:?}");
+        assert_eq!(self.stdout, "", "{self:?}");
+        for part in parts {
+            assert!(
+                self.stderr.contains(part),
+                "no {part:?} in {:?}",
+                self.stderr
+            );
+        }
+        assert!(!self.stderr.contains("panicked"), "{self:?}");
+    }
+}
+
+fn file(dir: &TempDir, name: &str) -> (PathBuf, String) {
+    let path = dir.path().join(name);
+    let text = path.to_str().expect("a plain path").to_string();
+    (path, text)
+}
+
+#[test]
+fn the_json_has_what_is_promised() {
+    let output = explore(&["lost-update", "--schedules", "300", "--seed", "7", "--json"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert_eq!(output.stderr, "");
+    let it = output.json();
+    for (key, value) in [
+        ("reproducer", json!("lost-update")),
+        ("kernel", json!("v2.6.18")),
+        ("fixes", json!([])),
+        ("flush", json!("linux-2.6.18")),
+        ("machine", json!("skylake-2s")),
+        ("cpus", json!(2)),
+        ("seed", json!(7)),
+        ("chooser", json!("random")),
+        ("schedules", json!(300)),
+        ("complete", json!(false)),
+        ("bound", Value::Null),
+        ("evidence", json!("sampled(300)")),
+        ("words", json!(["CHECK"])),
+    ] {
+        assert_eq!(it[key], value, "{key}");
+    }
+    assert!(it["failing"].as_u64() > Some(0) && it["failing"].as_u64() <= Some(300));
+    assert!(it["steps"].as_u64() > Some(300));
+    assert!(it.get("time_to_failure").is_none(), "random has no time");
+    let first = &it["first_failure"];
+    assert_eq!(first["violation"]["oracle"], "check");
+    assert_eq!(first["violation"]["word"], "CHECK");
+    assert_eq!(first["replay"], Value::Null);
+    assert_eq!(
+        first["seed"].as_u64(),
+        first["schedule"].as_u64().map(|it| it + 6),
+        "schedules are seeds"
+    );
+    assert!(
+        first["preemptions"].as_u64() > Some(0),
+        "no update is lost without one"
+    );
+}
+
+#[test]
+fn the_result_does_not_depend_on_the_number_of_workers() {
+    for chooser in ["random", "pct:2", "timed"] {
+        let with = |jobs| {
+            explore(&[
+                "forkscrew",
+                "--fix",
+                "pg-gup",
+                "--schedules",
+                "150",
+                "--chooser",
+                chooser,
+                "--json",
+                "--jobs",
+                jobs,
+            ])
+            .json()
+        };
+        assert_eq!(with("1"), with("4"), "{chooser}");
+    }
+}
+
+/// What an exploration counts is what single runs of the same seeds give.
+#[test]
+fn a_schedule_is_the_run_of_its_seed() {
+    for chooser in ["random", "pct:3"] {
+        let it = explore(&[
+            "lost-update",
+            "--chooser",
+            chooser,
+            "--schedules",
+            "40",
+            "--json",
+        ]);
+        let it = it.json();
+        let first = &it["first_failure"];
+        let seed = first["seed"].to_string();
+        let run = shootdown(
+            "run",
+            &[
+                "lost-update",
+                "--chooser",
+                chooser,
+                "--seed",
+                &seed,
+                "--json",
+            ],
+        );
+        let run: Value = serde_json::from_str(&run.stdout).expect("JSON");
+        assert_eq!(run["digest"], first["digest"], "{chooser}");
+        assert_eq!(run["chooser"], *chooser);
+        assert_eq!(it["chooser"], *chooser);
+    }
+}
+
+#[test]
+fn nothing_failed_is_exit_code_0_and_says_what_was_explored() {
+    let args = ["forkscrew", "--fix", "B02", "--schedules", "30"];
+    let output = explore(&args);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(
+        output.stdout.contains("none of 30 schedules fails"),
+        "{output:?}"
+    );
+    assert!(output.stdout.contains("sampled(30)"), "{output:?}");
+    let it = explore(&[&args[..], &["--json"]].concat()).json();
+    assert_eq!(it["failing"], 0);
+    assert_eq!(it["words"], json!([]));
+    assert_eq!(it["first_failure"], Value::Null);
+}
+
+#[test]
+fn the_first_failure_can_be_replayed_and_traced() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for chooser in ["pct:3", "timed"] {
+        let (replay, replay_name) = file(&dir, "failing.replay");
+        let (trace, trace_name) = file(&dir, "failing.txt");
+        let it = explore(&[
+            "forkscrew",
+            "--chooser",
+            chooser,
+            "--schedules",
+            "20",
+            "--json",
+            "--save",
+            &replay_name,
+            "--trace",
+            &trace_name,
+        ]);
+        let it = it.json();
+        let first = &it["first_failure"];
+        assert_eq!(first["replay"], *replay_name);
+        let again = shootdown("replay", &[&replay_name, "--json"]);
+        assert_eq!(again.code, Some(1), "{again:?}");
+        let again: Value = serde_json::from_str(&again.stdout).expect("JSON");
+        assert_eq!(again["digest"], first["digest"], "{chooser}");
+        assert_eq!(again["chooser"], *chooser);
+        let lines = std::fs::read_to_string(&trace).expect("written");
+        // A line that says what the columns are, and one a step.
+        let steps = first["steps"].as_u64().expect("a number");
+        assert_eq!(lines.lines().count() as u64, steps + 1, "{chooser}");
+        std::fs::remove_file(replay).expect("there");
+    }
+    let (replay, name) = file(&dir, "none.replay");
+    let clean = explore(&[
+        "forkscrew",
+        "--fix",
+        "B02",
+        "--schedules",
+        "3",
+        "--save",
+        &name,
+    ]);
+    assert_eq!(clean.code, Some(0));
+    assert!(clean.stderr.contains("nothing failed"), "{clean:?}");
+    assert!(!replay.exists());
+}
+
+#[test]
+fn a_wrong_request_is_told_and_exits_2() {
+    for (args, parts) in [
+        (vec!["--schedules", "0"], vec!["0 schedules", "1 or more"]),
+        (vec!["--schedules", "-1"], vec!["--schedules", "-1"]),
+        (vec!["--seconds", "0"], vec!["0 seconds", "more than 0"]),
+        (vec!["--seconds", "-2"], vec!["-2 seconds", "more than 0"]),
+        (vec!["--seconds", "nan"], vec!["NaN seconds"]),
+        (vec!["--jobs", "0"], vec!["0 jobs", "1 to 1024"]),
+        (vec!["--jobs", "1025"], vec!["1025 jobs", "1 to 1024"]),
+        (
+            vec!["--chooser", "pct"],
+            vec!["`pct`", "DEPTH is missing", "`pct:3`"],
+        ),
+        (vec!["--chooser", "pct:0"], vec!["`pct:0`", "1 to 64"]),
+        (
+            vec!["--chooser", "pct:x"],
+            vec!["`pct:x`", "`x`", "1 to 64"],
+        ),
+        (
+            vec!["--chooser", "timed:3"],
+            vec!["`timed:3`", "takes no argument"],
+        ),
+        (
+            vec!["--chooser", "exhaustive:-1"],
+            vec!["`-1`", "0 to 1000"],
+        ),
+        (vec!["--chooser", "ptc:3"], vec!["`ptc`", "`pct`"]),
+        (
+            vec!["--checkpoint", "/nowhere/at/all"],
+            vec!["/nowhere/at/all"],
+        ),
+        (
+            vec!["--schedules", "1", "--save", "/nowhere/at/all"],
+            vec!["/nowhere/at/all"],
+        ),
+    ] {
+        explore(&[&["lost-update"][..], &args].concat()).refused(&parts);
+    }
+    shootdown("run", &["lost-update", "--chooser", "exhaustive:2"]).refused(&[
+        "`exhaustive:2`",
+        "makes no single run",
+        "`explore`",
+    ]);
+}
+
+#[test]
+fn a_time_budget_ends_an_exploration() {
+    let it = explore(&["lost-update", "--seconds", "0.2", "--json"]);
+    let it = it.json();
+    assert!(it["schedules"].as_u64() > Some(0));
+    assert_eq!(it["evidence"], format!("sampled({})", it["schedules"]));
+    let both = explore(&[
+        "lost-update",
+        "--seconds",
+        "600",
+        "--schedules",
+        "50",
+        "--json",
+    ]);
+    assert_eq!(both.json()["schedules"], 50);
+}
+
+#[test]
+fn an_exploration_goes_on_from_its_checkpoint_and_ends_with_the_same_result() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (path, name) = file(&dir, "checkpoint");
+    let args = |schedules| {
+        vec![
+            "lost-update",
+            "--chooser",
+            "pct:2",
+            "--json",
+            "--schedules",
+            schedules,
+        ]
+    };
+    let with_file = |schedules| {
+        let mut args = args(schedules);
+        args.extend(["--checkpoint", name.as_str()]);
+        explore(&args)
+    };
+    with_file("70");
+    assert!(path.exists());
+    let whole = explore(&args("400")).json();
+    assert_eq!(with_file("400").json(), whole);
+    // Once more: nothing is left to do.
+    assert_eq!(with_file("400").json(), whole);
+    with_file("300").refused(&["400 schedules already", "only 300"]);
+    for other in [
+        vec!["--chooser", "pct:3"],
+        vec!["--chooser", "pct:2", "--cpus", "3"],
+    ] {
+        let mut args = vec![
+            "lost-update",
+            "--schedules",
+            "400",
+            "--checkpoint",
+            name.as_str(),
+        ];
+        args.extend(other);
+        explore(&args).refused(&["checkpoint", "another program"]);
+    }
+    let mut seed = args("400");
+    seed.extend(["--checkpoint", name.as_str(), "--seed", "2"]);
+    explore(&seed).refused(&["begins with seed 1"]);
+    let text = std::fs::read_to_string(&path).expect("there");
+    for (spoilt, part) in [
+        (text[..text.len() / 2].to_string(), "cut short"),
+        (
+            text.replace("\"schedules\":400", "\"schedules\":399"),
+            "altered",
+        ),
+        (text.replacen(" 1\n", " 2\n", 1), "version 2"),
+        ("PNG".to_string(), "something else"),
+        (String::new(), "something else"),
+    ] {
+        std::fs::write(&path, spoilt).expect("written");
+        with_file("400").refused(&[part]);
+    }
+}
+
+#[test]
+fn timed_explorations_tell_the_time_to_failure() {
+    let it = explore(&[
+        "forkscrew",
+        "--chooser",
+        "timed",
+        "--schedules",
+        "100",
+        "--json",
+    ]);
+    let times = &it.json()["time_to_failure"];
+    assert_eq!(
+        (&times["runs"], &times["failures"]),
+        (&json!(100), &json!(100))
+    );
+    let number = |it: &Value| it.as_f64().expect("a number");
+    let mean = number(&times["mean_seconds"]);
+    let limits = &times["mean_seconds_95"];
+    assert!(
+        number(&limits[0]) < mean && mean < number(&limits[1]),
+        "{times}"
+    );
+    assert!((mean * number(&times["per_second"]) - 1.0).abs() < 1e-9);
+    assert!(
+        times["method"]
+            .as_str()
+            .expect("text")
+            .contains("chi-square")
+    );
+}
+
+#[test]
+fn what_a_person_reads() {
+    let mut settings = Settings::clone_current();
+    settings.set_snapshot_path("../snapshots/explore");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.bind(|| {
+        for (name, args) in [
+            (
+                "lost-update-pct",
+                vec!["lost-update", "--chooser", "pct:3", "--schedules", "200"],
+            ),
+            (
+                "forkscrew-timed",
+                vec!["forkscrew", "--chooser", "timed", "--schedules", "50"],
+            ),
+            (
+                "forkscrew-B02",
+                vec!["forkscrew", "--fix", "B02", "--schedules", "50"],
+            ),
+        ] {
+            insta::assert_snapshot!(name, explore(&args).stdout);
+        }
+    });
+}
+
+#[test]
+fn a_fix_is_judged_over_many_schedules_in_a_test() -> Result<(), shootdown::Error> {
+    let forkscrew = Run::of("forkscrew")?.chooser("pct:3")?;
+    let broken = Explore::new(forkscrew.clone()).schedules(40).run()?;
+    assert!(!broken.is_clean(), "{broken}");
+    let fixed = Explore::new(forkscrew.fix("B02")?).schedules(40).run()?;
+    assert!(fixed.is_clean(), "{fixed}");
+    Ok(())
+}
+
+/// One change of priorities after another: depth 1 never interrupts a CPU that can go on, and an
+/// update is lost only by an interruption.
+#[test]
+fn pct_of_depth_1_loses_no_update_and_of_depth_2_does() -> Result<(), shootdown::Error> {
+    let with = |depth| {
+        Explore::new(Run::of("lost-update")?.chooser(depth)?)
+            .schedules(300)
+            .run()
+    };
+    assert!(with("pct:1")?.is_clean());
+    let lost = with("pct:2")?;
+    // Two CPUs, 32 steps: the paper promises one in 64.
+    assert!(lost.failing >= 300 / 64, "{lost}");
+    let first = lost.first_failure.as_ref().expect("an update is lost");
+    assert_eq!(first.preemptions, 1);
+    Ok(())
+}
