@@ -8,11 +8,11 @@ use crate::lock::{down_read, lock_page, trylock_page, unlock_page, up_read};
 use crate::mm::{MmId, VmFlags, pte_alloc, read_pte, set_pte_at, update_pte, user_pte};
 use crate::page::{
     Holder, PageFlags, alloc_page, copy_page, get_page, page_add_new_anon_rmap, page_count,
-    page_remove_rmap, pass_reference, put_page,
+    page_mapcount, page_remove_rmap, page_step, pass_reference, put_page,
 };
-use crate::pagevec::lru_cache_add;
+use crate::pagevec::{lru_add_drain, lru_cache_add};
 use crate::patch::{BusyPageLock, Hook, Hooks, WpReuse, call_hooks};
-use crate::swap::{can_share_swap_page, do_swap_page, reuse_swap_page};
+use crate::swap::{can_share_swap_page, do_swap_page, reuse_swap_page, try_to_free_swap};
 use crate::{Cx, Errno};
 
 /// What handling a fault came to.
@@ -158,7 +158,15 @@ pub(crate) async fn do_wp_page<'w>(
         .is_some_and(|page| page.flags.contains(PageFlags::ANON));
     let mut ptl = ptl;
     if anonymous {
-        let (locked, guard) = lock_for_reuse(cx, fault, pte, ptl).await;
+        let rule = cx.ask(|patch| patch.wp_reuse()).unwrap_or(WpReuse::Counts);
+        let counts_all = matches!(
+            rule,
+            WpReuse::OnlyReference | WpReuse::DrainThenOnlyReference
+        );
+        let (locked, guard) = match counts_all {
+            true => (try_for_reuse(cx, old, rule).await, ptl),
+            false => lock_for_reuse(cx, fault, pte, ptl).await,
+        };
         ptl = guard;
         let reuse = match locked {
             Locked::Changed => {
@@ -167,7 +175,7 @@ pub(crate) async fn do_wp_page<'w>(
             }
             Locked::Busy => false,
             Locked::Yes => {
-                let reuse = may_reuse(cx, old).await;
+                let reuse = may_reuse(cx, old, rule).await;
                 unlock_page(cx, old).await;
                 reuse
             }
@@ -229,13 +237,57 @@ async fn lock_for_reuse<'w>(
     }
 }
 
+/// The page lock where every reference counts: without a wait, and not if a first look says that
+/// there are too many (v5.9; v5.18 drains first).
+async fn try_for_reuse(cx: Cx<'_>, page: mmu::Pfn, rule: WpReuse) -> Locked {
+    let (mut count, batched, cached) = references(cx, page).await;
+    let most = match rule {
+        WpReuse::DrainThenOnlyReference => {
+            if batched && count <= 3 {
+                lru_add_drain(cx).await;
+                count = page_count(cx, page).await;
+            }
+            1 + i32::from(cached)
+        }
+        _ => 1,
+    };
+    if count <= most && trylock_page(cx, page).await {
+        Locked::Yes
+    } else {
+        Locked::Busy
+    }
+}
+
+/// The count, whether a batch has the page, and whether the swap cache has.
+async fn references(cx: Cx<'_>, page: mmu::Pfn) -> (i32, bool, bool) {
+    let mut seen = (0, false, false);
+    page_step(cx, page, emu::Access::Read, |page| {
+        let has = |flag| page.flags.contains(flag);
+        seen = (
+            page.count,
+            has(PageFlags::BATCHED),
+            has(PageFlags::SWAPCACHE),
+        );
+        page.count
+    })
+    .await;
+    seen
+}
+
 /// Whether the page may be written in place. Its lock is held.
-async fn may_reuse(cx: Cx<'_>, page: mmu::Pfn) -> bool {
-    match cx.ask(|patch| patch.wp_reuse()).unwrap_or(WpReuse::Counts) {
+async fn may_reuse(cx: Cx<'_>, page: mmu::Pfn, rule: WpReuse) -> bool {
+    match rule {
         WpReuse::Counts => can_share_swap_page(cx, page).await,
         WpReuse::LeaveSwapCache => reuse_swap_page(cx, page).await,
         WpReuse::AndCountIsOne => {
             reuse_swap_page(cx, page).await && page_count(cx, page).await == 1
+        }
+        WpReuse::OnlyReference => {
+            page_mapcount(cx, page).await == 1 && page_count(cx, page).await == 1
+        }
+        WpReuse::DrainThenOnlyReference => {
+            try_to_free_swap(cx, page).await;
+            page_count(cx, page).await == 1
         }
     }
 }

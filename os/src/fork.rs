@@ -6,7 +6,7 @@ use mmu::{PhysAddr, Pte, PteFlags, VirtAddr};
 use crate::cpuset::CpuSet;
 use crate::extension::Extensions;
 use crate::flush::{FlushRange, flush_tlb_mm};
-use crate::lock::{MMAP_SEM, PTL, down_write, up_write};
+use crate::lock::{MMAP_SEM, PTL, down_write, trylock_page, unlock_page, up_write};
 use crate::mm::{
     MMAP_BASE, Mm, MmId, VmFlags, Vma, find_entry, pte_alloc, ptep_set_wrprotect, read_pte,
     set_pte_at, update_pte, user_pte,
@@ -207,7 +207,7 @@ async fn copy_one_pte(cx: Cx<'_>, entry: Entry) -> Result<(), Errno> {
     let policy = cx
         .ask(|patch| patch.fork_anon_page())
         .unwrap_or(ForkAnon::Share);
-    if was_writable && policy == ForkAnon::CopyIfPinned && page_looks_pinned(cx, page).await {
+    if was_writable && must_copy(cx, policy, page).await {
         return copy_pinned_page(cx, entry, page).await;
     }
     let shared = Pte::from_raw(pte.raw()).without(PteFlags::W);
@@ -224,6 +224,34 @@ async fn copy_swap_entry(cx: Cx<'_>, entry: Entry, pte: Pte) -> Result<(), Errno
         set_pte_at(cx, entry.child, entry.va, entry.target, pte).await;
     }
     Ok(())
+}
+
+/// Whether fork copies a page whose entry was writable.
+async fn must_copy(cx: Cx<'_>, policy: ForkAnon, page: mmu::Pfn) -> bool {
+    match policy {
+        ForkAnon::Share => false,
+        ForkAnon::CopyIfPinned => page_looks_pinned(cx, page).await,
+        ForkAnon::CopyIfForeign => count_is_foreign(cx, page).await,
+        ForkAnon::CopyIfForeignLocked => {
+            if !trylock_page(cx, page).await {
+                return true;
+            }
+            let foreign = count_is_foreign(cx, page).await;
+            unlock_page(cx, page).await;
+            foreign
+        }
+    }
+}
+
+/// Whether the count is not that of mappings and swap cache: three looks, the count first.
+async fn count_is_foreign(cx: Cx<'_>, page: mmu::Pfn) -> bool {
+    let count = page_count(cx, page).await;
+    let mapcount = page_mapcount(cx, page).await;
+    let cached = page_step(cx, page, emu::Access::Read, |page| {
+        page.flags.contains(PageFlags::SWAPCACHE)
+    })
+    .await;
+    count != mapcount + i32::from(cached)
 }
 
 /// Whether somebody who is no mapping holds a reference, among pages that a pin ever marked: two

@@ -79,6 +79,10 @@ pub enum ForkAnon {
     /// Copy it at once if it is marked as pinned and has a reference that is no mapping; the
     /// parent keeps its entry writable.
     CopyIfPinned,
+    /// The same if it has a reference that is no mapping and not the swap cache's.
+    CopyIfForeign,
+    /// The same, looked at under the page lock; a busy one means copy.
+    CopyIfForeignLocked,
 }
 
 /// See [`Patch::busy_page_lock`].
@@ -99,6 +103,10 @@ pub enum WpReuse {
     LeaveSwapCache,
     /// The same, and then nobody else may have a reference either.
     AndCountIsOne,
+    /// If the caller's entry has the only reference at all; the page lock is only tried.
+    OnlyReference,
+    /// The same, once this CPU's batch and the swap cache have let go of it.
+    DrainThenOnlyReference,
 }
 
 /// See [`Patch::swap_insertion`].

@@ -187,7 +187,7 @@ impl<'w> Setup<'w> {
         batches.waiting = vec![Vec::new(); cpus];
     }
 
-    /// Reclaim, as a thread on `cpu`: from `delay_us` on it scans the page that is mapped at `at`
+    /// Reclaim, as a thread on `cpu`: every `delay_us` it scans the page that is mapped at `at`
     /// now, so many times. Its accessed mark is cleared, as if it had not been used for long.
     pub fn reclaimer(
         &mut self,
@@ -197,7 +197,22 @@ impl<'w> Setup<'w> {
         delay_us: u64,
         scans: u32,
     ) {
-        let pages = self.age(process, at, mmu::PAGE_SIZE as u64);
+        self.age(process, at, mmu::PAGE_SIZE as u64);
+        self.reclaimer_of_used(cpu, process, at, delay_us, scans);
+    }
+
+    /// The same, and the accessed mark stays: the first scan unmaps nothing.
+    pub fn reclaimer_of_used(
+        &mut self,
+        cpu: u16,
+        process: ProcessId,
+        at: VirtAddr,
+        delay_us: u64,
+        scans: u32,
+    ) {
+        let root = self.cx.mm(self.mm_of(process)).root;
+        let found = walk::lookup(&self.cx.machine.memory(), root, at);
+        let pages = vec![found.expect("mapped by map()").1.pfn()];
         self.kernel_thread("kswapd", cpu, move |cx| {
             crate::vmscan::kswapd(cx, pages.clone(), delay_us, scans)
         });

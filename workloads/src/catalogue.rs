@@ -2,8 +2,8 @@
 
 use crate::Reproducer;
 use crate::repro::{
-    dma_thread, fork_write, forkscrew, forkscrew_reverse, lost_update, swap_ro, takeover,
-    vendor_512,
+    dirty_loss, dma_thread, fork_write, forkscrew, forkscrew_reverse, lost_update, page_batch,
+    swap_count, swap_fork, swap_ro, takeover, vendor_512,
 };
 
 /// Everything there is, in the order of the record.
@@ -16,4 +16,8 @@ pub const CATALOGUE: &[&dyn Reproducer] = &[
     &fork_write::ForkWrite,
     &takeover::Takeover,
     &swap_ro::SwapRo,
+    &swap_count::SwapCount,
+    &swap_fork::SwapFork,
+    &dirty_loss::DirtyLoss,
+    &page_batch::PageBatch,
 ];

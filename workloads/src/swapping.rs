@@ -11,7 +11,7 @@ pub(crate) const DISK: u8 = 0xdd;
 /// When reclaim begins, and when the page is used again: after the pin, and before the disk's head
 /// has arrived, where time decides.
 pub(crate) const RECLAIM_US: u64 = 50;
-const STORE_US: u64 = 100;
+pub(crate) const STORE_US: u64 = 100;
 const FILE: &str = "disk";
 
 /// A process without threads, with a page of its own, and a file of one sector.

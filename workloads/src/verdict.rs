@@ -1,6 +1,8 @@
 //! A row of the verdict matrix: a configuration of a reproducer, what it must give, and what that
 //! rests on.
 
+use std::collections::BTreeMap;
+
 /// What a verdict rests on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Evidence {
@@ -31,6 +33,12 @@ impl Budget {
             at_least: 0,
             at_most,
         }
+    }
+
+    /// Whether a run's counters are within it; one that was never touched is 0.
+    pub fn holds(&self, counters: &BTreeMap<&'static str, u64>) -> bool {
+        let value = counters.get(self.counter).copied().unwrap_or(0);
+        (self.at_least..=self.at_most).contains(&value)
     }
 
     /// No less than this.

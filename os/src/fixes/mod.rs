@@ -1,11 +1,15 @@
 //! Patches, one a file, listed in [`ALL`]; base kernels ([`KERNELS`]), each a list of patches on
 //! v2.6.18; and the rows of the verdict matrix that stand for whole configurations ([`ROWS`]).
 
+mod copy_if_foreign;
+mod copy_if_foreign_locked;
 mod count_is_one;
+mod drain_first;
 mod fast_gup;
 mod no_dirty_at_unpin;
 mod no_swap_posted;
 mod no_swap_referenced;
+mod only_reference;
 mod pg_gup;
 mod pg_gup_fast;
 mod pg_gup_recheck;
@@ -36,6 +40,10 @@ pub const ALL: &[&dyn Patch] = &[
     &unmap_recheck::UnmapRecheck,
     &no_dirty_at_unpin::NoDirtyAtUnpin,
     &write_pinned::WritePinned,
+    &only_reference::OnlyReference,
+    &drain_first::DrainFirst,
+    &copy_if_foreign::CopyIfForeign,
+    &copy_if_foreign_locked::CopyIfForeignLocked,
 ];
 
 /// A base kernel.
@@ -96,6 +104,20 @@ pub const ROWS: &[Row] = &[
         patches: &[],
         set: &[("align", 0)],
         about: "page-aligned buffers",
+    },
+    Row {
+        id: "A10",
+        kernel: Some("v2.6.18"),
+        patches: &["fork-copy-if-foreign"],
+        set: &[],
+        about: "fork copies when the count differs from mappings and swap cache",
+    },
+    Row {
+        id: "A11",
+        kernel: Some("v2.6.18"),
+        patches: &["fork-copy-if-foreign", "fork-copy-if-foreign-locked"],
+        set: &[],
+        about: "the same looks, under the page lock",
     },
     Row {
         id: "A40",

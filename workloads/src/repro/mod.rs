@@ -1,10 +1,14 @@
 //! The programs, one file each.
 
+pub mod dirty_loss;
 pub mod dma_thread;
 pub mod fork_write;
 pub mod forkscrew;
 pub mod forkscrew_reverse;
 pub mod lost_update;
+pub mod page_batch;
+pub mod swap_count;
+pub mod swap_fork;
 pub mod swap_ro;
 pub mod takeover;
 pub mod vendor_512;

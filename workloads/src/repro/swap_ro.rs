@@ -3,10 +3,14 @@
 use os::Setup;
 
 use crate::swapping::{RECLAIM_US, direct_read, load_then_store, page_and_file};
+use crate::verdict::Budget;
 use crate::{Parameter, Params, Reproducer, Verdict};
 
 /// See the module.
 pub struct SwapRo;
+
+/// Reclaim gets somewhere.
+const SWAPS: &[Budget] = &[Budget::at_least("pages added to swap", 1)];
 
 impl Reproducer for SwapRo {
     fn name(&self) -> &'static str {
@@ -55,9 +59,63 @@ impl Reproducer for SwapRo {
     fn verdicts(&self) -> &'static [Verdict] {
         const {
             &[
-                Verdict::of("swap-ro", "SWAPRO"),
+                Verdict::of("swap-ro", "SWAPRO").sampled(100),
                 Verdict::of("B36", "SWAPRO")
+                    .sampled(100)
                     .fixes(&["B36"])
+                    .words(&["CHECK", "CORRUPT"]),
+                Verdict::of("B36.slow", "SWAPRO")
+                    .sampled(100)
+                    .kernel("v2.6.18")
+                    .fixes(&["A45", "count-is-one"])
+                    .words(&["CHECK", "CORRUPT"]),
+                Verdict::of("B38.posted", "SWAPRO")
+                    .sampled(100)
+                    .fixes(&["count-is-one", "no-swap-referenced-posted"])
+                    .words(&["COST"])
+                    .budgets(SWAPS)
+                    .note("nothing is lost, since nothing is swapped"),
+                Verdict::of("B38.a", "SWAPRO")
+                    .sampled(100)
+                    .fixes(&["B38"])
+                    .set(&[("cached", 1)])
+                    .words(&["CHECK", "CORRUPT"]),
+                Verdict::of("B38.b", "SWAPRO")
+                    .fixes(&["B38"])
+                    .set(&[("scans", 3)])
+                    .words(&["CHECK", "CORRUPT"])
+                    .bounded(3),
+                Verdict::of("B38.c", "SWAPRO")
+                    .fixes(&["B38"])
+                    .words(&["CHECK", "CORRUPT"])
+                    .bounded(3),
+                Verdict::of("B39", "SWAPRO")
+                    .sampled(100)
+                    .kernel("v2.6.18")
+                    .fixes(&["A45", "count-is-one", "pin-referenced"])
+                    .set(&[("scans", 2)])
+                    .words(&["CHECK", "CORRUPT"]),
+                Verdict::of("B39.once", "SWAPRO")
+                    .sampled(100)
+                    .kernel("v2.6.18")
+                    .fixes(&["A45", "count-is-one", "pin-referenced"])
+                    .note("one scan only takes the mark away; the page is looked at no more"),
+                Verdict::of("B40.slow", "SWAPRO")
+                    .kernel("v2.6.18")
+                    .fixes(&["A45", "count-is-one", "unmap-unless-referenced"])
+                    .set(&[("scans", 2)])
+                    .bounded(3),
+                Verdict::of("B40.lockless", "SWAPRO")
+                    .fixes(&["B40"])
+                    .words(&["CHECK", "CORRUPT"])
+                    .bounded(3),
+                Verdict::of("B40.recheck", "SWAPRO")
+                    .fixes(&["count-is-one", "unmap-recheck"])
+                    .bounded(3)
+                    .note("the order of B41, applied to reclaim"),
+                Verdict::of("U11.swap", "SWAPRO")
+                    .sampled(100)
+                    .fixes(&["cow-only-reference"])
                     .words(&["CHECK", "CORRUPT"]),
             ]
         }

@@ -33,7 +33,7 @@ impl Reproducer for Takeover {
             about: "how often reclaim looks at the page",
             default: 2,
             min: 1,
-            max: 100_000,
+            max: 100,
         }]
     }
 
@@ -42,7 +42,18 @@ impl Reproducer for Takeover {
     }
 
     fn verdicts(&self) -> &'static [Verdict] {
-        const { &[Verdict::of("A45", "TAKEOVER").fixes(&["A45"])] }
+        const {
+            &[
+                Verdict::of("A44", "TAKEOVER")
+                    .fixes(&["A44"])
+                    .words(&["CHECK", "CORRUPT"])
+                    .bounded(3),
+                Verdict::of("A45", "TAKEOVER").fixes(&["A45"]).bounded(3),
+                Verdict::of("U02.takeover", "TAKEOVER")
+                    .kernel("v2.6.29")
+                    .bounded(3),
+            ]
+        }
     }
 
     fn prepare<'w>(&self, setup: &mut Setup<'w>, params: &Params) {

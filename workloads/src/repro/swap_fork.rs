@@ -1,0 +1,72 @@
+//! `swap-fork`: fork copies the swap entry of a pinned page.
+
+use os::{Setup, User};
+
+use crate::swapping::{RECLAIM_US, STORE_US, direct_read, page_and_file};
+use crate::{Params, Reproducer, Verdict};
+
+/// See the module.
+pub struct SwapFork;
+
+impl Reproducer for SwapFork {
+    fn name(&self) -> &'static str {
+        "swap-fork"
+    }
+
+    fn about(&self) -> &'static str {
+        "reclaim unmaps a pinned page, then fork shares its swap entry, then the parent stores"
+    }
+
+    fn story(&self) -> &'static str {
+        "A thread reads a sector into a page with O_DIRECT. Reclaim unmaps the page, which stays in \
+         the swap cache; another thread forks, and what fork finds is a swap entry: no page whose \
+         pin it could see. The parent stores: the slot has a second user, so the page is copied, and \
+         the sector lands in what the child will read. Every rule that looks at pages at fork \
+         misses it. Reduced: one page, one sector; swap is memory; the child only lives."
+    }
+
+    fn cpus(&self) -> u16 {
+        3
+    }
+
+    fn verdicts(&self) -> &'static [Verdict] {
+        const {
+            &[
+                Verdict::of("swap-fork", "SWFORK")
+                    .sampled(100)
+                    .words(&["CHECK", "CORRUPT"]),
+                Verdict::of("A11.swap", "SWFORK")
+                    .sampled(100)
+                    .fixes(&["A45", "A11"])
+                    .words(&["CHECK", "CORRUPT"])
+                    .note("what A11 leaves open"),
+                Verdict::of("U02.swap", "SWFORK")
+                    .sampled(100)
+                    .kernel("v2.6.29")
+                    .words(&["CHECK", "CORRUPT"]),
+                Verdict::of("U11.swap", "SWFORK")
+                    .sampled(100)
+                    .kernel("v2.6.29")
+                    .fixes(&["cow-only-reference"])
+                    .words(&["CHECK", "CORRUPT"]),
+            ]
+        }
+    }
+
+    fn prepare<'w>(&self, setup: &mut Setup<'w>, _params: &Params) {
+        let (process, page) = page_and_file(setup, "swap-fork");
+        setup.thread(process, "reader", 0, move |user| direct_read(user, page));
+        setup.thread(process, "forker", 1, move |user: User<'_>| async move {
+            user.sleep_us(STORE_US).await;
+            let child = user.fork(|user| async move {
+                user.sleep_us(STORE_US).await;
+                0
+            });
+            if let Ok(child) = child.await {
+                user.store_u32(page, 1).await;
+                let _ = user.wait(Some(child)).await;
+            }
+        });
+        setup.reclaimer(2, process, page, RECLAIM_US, 1);
+    }
+}
