@@ -11,11 +11,9 @@
 //! A run that goes on for much longer is one that polls: from there the choice is even, which
 //! lets those it waits for come to their turn.
 
-use rand_chacha::ChaCha8Rng;
-use rand_core::RngCore;
-
 use super::{Argument, Choice, Chooser};
-use crate::{ActorId, Role, rng};
+use crate::rng::{Choices, Purpose};
+use crate::{ActorId, Role};
 
 /// The argument.
 pub(super) const DEPTH: Argument = Argument {
@@ -35,7 +33,7 @@ pub struct PctChooser {
     depth: u64,
     /// Steps of a run; 0 while nobody has said.
     length: u64,
-    rng: ChaCha8Rng,
+    rng: Choices,
     /// By CPU, the interrupt side behind it; 0 for those not seen in this run.
     on_cpus: Vec<u64>,
     /// By slot of the DMA engine.
@@ -52,7 +50,7 @@ impl PctChooser {
         let mut chooser = PctChooser {
             depth,
             length: 0,
-            rng: rng::stream(seed, rng::Purpose::Priority),
+            rng: Choices::new(seed, Purpose::Priority),
             on_cpus: Vec::new(),
             devices: Vec::new(),
             changes: Vec::new(),
@@ -68,14 +66,10 @@ impl PctChooser {
             return;
         }
         for priority in 1..self.depth {
-            let step = 1 + self.below(self.length);
+            let step = 1 + self.rng.below(self.length);
             self.changes.push((step, priority));
         }
         self.changes.sort_unstable_by(|a, b| b.cmp(a));
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.rng.next_u64()) * u128::from(bound)) >> 64) as u64
     }
 
     fn place(&mut self, actor: ActorId) -> &mut u64 {
@@ -114,7 +108,7 @@ impl PctChooser {
 impl Chooser for PctChooser {
     fn choose(&mut self, choice: &Choice<'_>) -> Result<ActorId, String> {
         if choice.step > self.polls_after {
-            let at = self.below(choice.enabled.len() as u64);
+            let at = self.rng.below(choice.enabled.len() as u64);
             return Ok(choice.enabled[at as usize].0);
         }
         let mut highest = self.highest(choice);
@@ -126,7 +120,7 @@ impl Chooser for PctChooser {
     }
 
     fn reseed(&mut self, seed: u64) {
-        self.rng = rng::stream(seed, rng::Purpose::Priority);
+        self.rng = Choices::new(seed, Purpose::Priority);
         self.on_cpus.fill(0);
         self.devices.fill(0);
         self.draw_changes();
@@ -137,7 +131,7 @@ impl Chooser for PctChooser {
     }
 
     fn expect(&mut self, steps: u64) {
-        self.length = steps.max(1);
+        self.length = steps.clamp(1, 1 << 31);
         self.polls_after = steps.saturating_mul(4).saturating_add(10_000);
         self.draw_changes();
     }
