@@ -121,6 +121,31 @@ impl<'w> Machine<'w> {
         }
     }
 
+    /// Who has this slot and what it wants next, if it can be chosen.
+    #[inline]
+    fn candidate(&self, slot: usize) -> Option<(ActorId, Request)> {
+        let actor = self.actor_of_slot(slot);
+        let announced = self.engine.announced[slot].get();
+        let able = || match &announced {
+            Some(it) => self.satisfied(actor, it.request.want),
+            None => false,
+        };
+        let enabled = match actor.role() {
+            Role::Cpu(cpu) => self.cpus[cpu.0 as usize].handler_depth.get() == 0 && able(),
+            Role::Irq(cpu) => self.deliverable(cpu) || able(),
+            Role::Device(_) => able(),
+        };
+        if !enabled {
+            return None;
+        }
+        let request = match (announced, actor.role()) {
+            (Some(it), _) => it.request,
+            (None, Role::Irq(cpu)) => delivery(cpu),
+            (None, _) => delivery(CpuId(0)),
+        };
+        Some((actor, request))
+    }
+
     /// Whether an actor can be chosen.
     fn enabled(&self, actor: ActorId) -> bool {
         let announced = || {
@@ -175,11 +200,13 @@ impl<'w> Machine<'w> {
         }
         let mut candidates = engine.candidates.borrow_mut();
         candidates.clear();
+        let keeps_time = engine.keeps_time.get();
         self.for_each_marked(|slot| {
-            let actor = self.actor_of_slot(slot);
-            let keyed = !engine.keeps_time.get() || engine.timed.key_of(slot) != WinnerTree::NONE;
-            if keyed && self.enabled(actor) {
-                candidates.push((actor, self.request_of(actor)));
+            if keeps_time && engine.timed.key_of(slot) == WinnerTree::NONE {
+                return;
+            }
+            if let Some(candidate) = self.candidate(slot) {
+                candidates.push(candidate);
             }
         });
         if candidates.is_empty() {
@@ -199,6 +226,7 @@ impl<'w> Machine<'w> {
             .expect("somebody chooses when time does not")
             .choose(&choice);
         footprint.clear();
+        drop(footprint);
         match chosen {
             Ok(actor) if candidates.iter().any(|(one, _)| *one == actor) => Some(actor),
             Ok(actor) => {
@@ -380,7 +408,7 @@ impl<'w> Machine<'w> {
             let threads = self.threads.borrow();
             let it = &threads[thread.0 as usize];
             if replaced {
-                it.context.spans.set(Default::default());
+                it.context.spans.borrow_mut().clear();
                 it.code.set(replacement);
                 continue;
             }

@@ -54,7 +54,7 @@ pub struct Size {
 /// Bookkeeping of a context: where it stands, what it holds.
 #[derive(Default)]
 pub(crate) struct ContextState {
-    pub spans: Cell<SpanStack>,
+    pub spans: RefCell<SpanStack>,
     pub held: RefCell<Vec<crate::LockId>>,
     pub waits_for: Cell<Option<crate::LockId>>,
 }
@@ -141,7 +141,10 @@ pub(crate) struct Engine {
     /// Slots that may be enabled: a superset.
     pub marked: Vec<Cell<u64>>,
     pub candidates: RefCell<Vec<(ActorId, crate::Request)>>,
+    /// Of this run.
+    pub seed: Cell<u64>,
     pub spinner_rng: RefCell<ChaCha8Rng>,
+    /// Seeded when a run first uses the disk.
     pub disk_rng: RefCell<ChaCha8Rng>,
     pub idle_rng: RefCell<ChaCha8Rng>,
     /// Last writer of a line: a direct-mapped table of (object, run, CPU + 1).
@@ -403,11 +406,7 @@ impl<'w> Machine<'w> {
     #[inline]
     pub fn span(&'w self, name: &'static str) -> Span<'w> {
         let context = self.context();
-        self.with_context(context, |state| {
-            let mut spans = state.spans.get();
-            spans.push(name);
-            state.spans.set(spans);
-        });
+        self.with_context(context, |state| state.spans.borrow_mut().push(name));
         Span {
             machine: self,
             context,
@@ -416,7 +415,7 @@ impl<'w> Machine<'w> {
 
     /// The functions that `context` stands in.
     pub fn spans(&self, context: ContextId) -> SpanStack {
-        self.with_context(context, |state| state.spans.get())
+        self.with_context(context, |state| *state.spans.borrow())
     }
 
     #[inline]
@@ -538,7 +537,12 @@ impl<'w> Machine<'w> {
             (transfer.lba, transfer.sectors())
         };
         self.head.set(Some(lba + u64::from(sectors)));
-        self.disk_used.set(true);
+        if !self.disk_used.replace(true) {
+            let seed = self.engine.seed.get();
+            self.engine
+                .disk_rng
+                .replace(rng::stream(seed, rng::Purpose::Disk));
+        }
         let jitter = self.disk_jitter();
         let schedule = self
             .disk
@@ -863,6 +867,7 @@ impl Engine {
             announced: (0..slots).map(|_| Cell::new(None)).collect(),
             marked: vec![Cell::new(0); slots.div_ceil(64)],
             candidates: RefCell::default(),
+            seed: Cell::new(0),
             spinner_rng: RefCell::new(rng::stream(0, rng::Purpose::Spinner)),
             disk_rng: RefCell::new(rng::stream(0, rng::Purpose::Disk)),
             idle_rng: RefCell::new(rng::stream(0, rng::Purpose::Idle)),
@@ -884,10 +889,7 @@ impl Drop for Span<'_> {
         if self.machine.dying.get() {
             return;
         }
-        self.machine.with_context(self.context, |state| {
-            let mut spans = state.spans.get();
-            spans.pop();
-            state.spans.set(spans);
-        });
+        self.machine
+            .with_context(self.context, |state| state.spans.borrow_mut().pop());
     }
 }

@@ -72,13 +72,11 @@ impl Machine<'_> {
             engine
                 .idle_rng
                 .replace(rng::stream(seed, rng::Purpose::Idle));
+            engine
+                .spinner_rng
+                .replace(rng::stream(seed, rng::Purpose::Spinner));
         }
-        engine
-            .spinner_rng
-            .replace(rng::stream(seed, rng::Purpose::Spinner));
-        engine
-            .disk_rng
-            .replace(rng::stream(seed, rng::Purpose::Disk));
+        engine.seed.set(seed);
         if let Some(chooser) = engine.chooser.borrow_mut().as_mut() {
             chooser.reseed(seed);
         }
@@ -115,7 +113,7 @@ impl Machine<'_> {
 }
 
 fn clear(state: &ContextState) {
-    state.spans.set(Default::default());
+    state.spans.borrow_mut().clear();
     state.held.borrow_mut().clear();
     state.waits_for.set(None);
 }

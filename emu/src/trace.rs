@@ -64,6 +64,12 @@ impl SpanStack {
         self.depth += 1;
     }
 
+    /// Leaves all of them.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.depth = 0;
+    }
+
     /// Leaves the innermost function.
     #[inline]
     pub fn pop(&mut self) {
