@@ -69,6 +69,8 @@ struct Slot {
     journaled: bool,
 }
 
+/// Pages of earlier runs that are kept.
+const SPARE: usize = 8;
 const CHUNK: usize = 64;
 type Chunk = [Slot; CHUNK];
 
@@ -94,6 +96,8 @@ pub(super) struct Space {
     loose: BTreeMap<VirtAddr, usize>,
     chunks: Vec<Option<Box<Chunk>>>,
     saved: Option<Saved>,
+    /// Pages of earlier runs, to be used again.
+    spare: Vec<Rc<ShadowPage>>,
 }
 
 /// The place of a page among those where mappings can be.
@@ -185,11 +189,23 @@ impl Space {
     /// The page at `index`, this space's own, to change.
     #[inline(never)]
     pub fn own(&mut self, index: usize) -> &mut ShadowPage {
-        let page = self
-            .slot(index)
-            .page
-            .get_or_insert_with(|| Rc::new(ShadowPage::new(ZEROS)));
-        Rc::make_mut(page)
+        if self.slot(index).page.is_none() {
+            let page = self.zero_page();
+            self.slot(index).page = Some(page);
+        }
+        let page = self.slot(index).page.as_mut();
+        Rc::make_mut(page.expect("it was just made"))
+    }
+
+    fn zero_page(&mut self) -> Rc<ShadowPage> {
+        if let Some(mut page) = self.spare.pop()
+            && let Some(bytes) = Rc::get_mut(&mut page)
+        {
+            bytes.bytes.fill(0);
+            bytes.unspecified = None;
+            return page;
+        }
+        Rc::new(ShadowPage::new(ZEROS))
     }
 
     /// Puts a page at `index`.
@@ -263,6 +279,11 @@ impl Space {
     }
 
     fn remember(&mut self) {
+        if self.chunks.is_empty() {
+            // Most runs store to the first pages: their slots are kept, and put back.
+            self.chunks
+                .push(Some(Box::new(std::array::from_fn(|_| Slot::default()))));
+        }
         let mut pages = Vec::new();
         for (at, chunk) in self.chunks.iter_mut().enumerate() {
             for (offset, slot) in chunk
@@ -290,10 +311,13 @@ impl Space {
         for index in saved.journal.drain(..) {
             let found = saved.pages.binary_search_by_key(&index, |(at, _)| *at);
             if let Some(chunk) = &mut self.chunks[index / CHUNK] {
-                chunk[index % CHUNK] = Slot {
-                    page: found.ok().map(|at| Rc::clone(&saved.pages[at].1)),
-                    journaled: false,
-                };
+                let slot = &mut chunk[index % CHUNK];
+                let page = found.ok().map(|at| Rc::clone(&saved.pages[at].1));
+                let used = std::mem::replace(&mut slot.page, page);
+                slot.journaled = false;
+                if self.spare.len() < SPARE {
+                    self.spare.extend(used);
+                }
             }
         }
     }
