@@ -6,6 +6,7 @@ use mmu::{PhysAddr, Pte, PteFlags, VirtAddr};
 use crate::cpuset::CpuSet;
 use crate::extension::Extensions;
 use crate::flush::{FlushRange, flush_tlb_mm};
+use crate::fork_copy::{Copied, Locks, copy_pinned_page_unlocked};
 use crate::lock::{MMAP_SEM, PTL, down_write, trylock_page, unlock_page, up_write};
 use crate::mm::{
     MMAP_BASE, Mm, MmId, VmFlags, Vma, find_entry, pte_alloc, ptep_set_wrprotect, read_pte,
@@ -153,8 +154,8 @@ async fn copy_pte_range(
         dst_ptl.unlock().await;
         return Err(Errno::ENOMEM);
     };
-    let src_ptl = cx.machine.spin_lock(cx.mm(parent).ptl).await;
-    let mut result = Ok(());
+    let mut locks = Locks::nest(cx, child, dst_ptl, parent).await;
+    let mut result = Ok(Copied::Again);
     let pages = (range.end - range.start) / mmu::PAGE_SIZE as u64;
     for page in 0..pages {
         let entry = Entry {
@@ -164,39 +165,46 @@ async fn copy_pte_range(
             source: source + page * 8,
             target: target + page * 8,
         };
-        result = copy_one_pte(cx, entry).await;
+        while result == Ok(Copied::Again) {
+            result = copy_one_pte(cx, entry, &mut locks).await;
+        }
         if result.is_err() {
             break;
         }
+        result = Ok(Copied::Again);
     }
-    src_ptl.unlock().await;
-    dst_ptl.unlock().await;
-    result
+    locks.unlock().await;
+    result.map(|_| ())
 }
 
 /// An entry that fork copies.
 #[derive(Clone, Copy)]
-struct Entry {
-    parent: MmId,
-    child: MmId,
-    va: VirtAddr,
-    source: PhysAddr,
-    target: PhysAddr,
+pub(crate) struct Entry {
+    pub parent: MmId,
+    pub child: MmId,
+    pub va: VirtAddr,
+    pub source: PhysAddr,
+    pub target: PhysAddr,
 }
 
 /// Shares one page: read-only on both sides, one more reference, one more mapping. Whether a page
 /// that may be pinned is shared at all is a patch's question. Both page-table locks are held.
-async fn copy_one_pte(cx: Cx<'_>, entry: Entry) -> Result<(), Errno> {
+async fn copy_one_pte<'w>(
+    cx: Cx<'w>,
+    entry: Entry,
+    locks: &mut Locks<'w>,
+) -> Result<Copied, Errno> {
     let _span = cx.machine.span("copy_one_pte");
     let pte = read_pte(cx, entry.source).await;
     if !pte.present() {
-        return copy_swap_entry(cx, entry, pte).await;
+        copy_swap_entry(cx, entry, pte).await;
+        return Ok(Copied::Done);
     }
     cx.machine.spend(u64::from(cx.machine.costs().fork_entry));
     let page = pte.pfn();
     if page == cx.zero_page {
         set_pte_at(cx, entry.child, entry.va, entry.target, pte).await;
-        return Ok(());
+        return Ok(Copied::Done);
     }
     let was_writable = pte.writable();
     if was_writable {
@@ -208,22 +216,24 @@ async fn copy_one_pte(cx: Cx<'_>, entry: Entry) -> Result<(), Errno> {
         .ask(|patch| patch.fork_anon_page())
         .unwrap_or(ForkAnon::Share);
     if was_writable && must_copy(cx, policy, page).await {
-        return copy_pinned_page(cx, entry, page).await;
+        return match cx.ask(|patch| patch.fork_copy()) {
+            None => copy_pinned_page(cx, entry, page).await,
+            Some(how) => copy_pinned_page_unlocked(cx, entry, page, how, locks).await,
+        };
     }
     let shared = Pte::from_raw(pte.raw()).without(PteFlags::W);
     set_pte_at(cx, entry.child, entry.va, entry.target, shared).await;
-    Ok(())
+    Ok(Copied::Done)
 }
 
 /// The child's page is in swap as the parent's is: one more user of the slot.
-async fn copy_swap_entry(cx: Cx<'_>, entry: Entry, pte: Pte) -> Result<(), Errno> {
+async fn copy_swap_entry(cx: Cx<'_>, entry: Entry, pte: Pte) {
     if let Some(slot) = pte_to_swp_entry(cx, pte) {
         swap_duplicate(cx, slot).await;
     }
     if !pte.is_none() {
         set_pte_at(cx, entry.child, entry.va, entry.target, pte).await;
     }
-    Ok(())
 }
 
 /// Whether fork copies a page whose entry was writable.
@@ -266,7 +276,7 @@ async fn page_looks_pinned(cx: Cx<'_>, page: mmu::Pfn) -> bool {
 
 /// The child gets a copy at once; the parent's entry becomes writable again, and with it the page
 /// stays the pinner's.
-async fn copy_pinned_page(cx: Cx<'_>, entry: Entry, page: mmu::Pfn) -> Result<(), Errno> {
+async fn copy_pinned_page(cx: Cx<'_>, entry: Entry, page: mmu::Pfn) -> Result<Copied, Errno> {
     let _span = cx.machine.span("fork_pre_cow");
     let Some(new) = alloc_page(cx).await else {
         page_remove_rmap(cx, page).await;
@@ -291,5 +301,5 @@ async fn copy_pinned_page(cx: Cx<'_>, entry: Entry, page: mmu::Pfn) -> Result<()
     page_remove_rmap(cx, page).await;
     put_page(cx, page, Holder::Mapping).await;
     cx.count("pages copied at fork", 1);
-    Ok(())
+    Ok(Copied::Done)
 }

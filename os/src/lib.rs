@@ -16,6 +16,7 @@ pub mod file;
 pub mod fixes;
 pub mod flush;
 pub mod fork;
+mod fork_copy;
 mod futex;
 pub mod gup;
 mod irq;

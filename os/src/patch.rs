@@ -28,6 +28,10 @@ pub trait Patch: Sync {
     fn fork_anon_page(&self) -> Option<ForkAnon> {
         None
     }
+    /// How fork copies a page that it does not share; `None`: with the page-table locks held.
+    fn fork_copy(&self) -> Option<ForkCopy> {
+        None
+    }
     /// What a write fault does when the page lock is busy.
     fn busy_page_lock(&self) -> Option<BusyPageLock> {
         None
@@ -83,6 +87,15 @@ pub enum ForkAnon {
     CopyIfForeign,
     /// The same, looked at under the page lock; a busy one means copy.
     CopyIfForeignLocked,
+}
+
+/// See [`Patch::fork_copy`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ForkCopy {
+    /// With the locks dropped; the parent gets its write permission back, whatever its entry is.
+    Unlocked,
+    /// The same, if its entry is present.
+    UnlockedIfPresent,
 }
 
 /// See [`Patch::busy_page_lock`].

@@ -3,7 +3,7 @@
 use crate::Reproducer;
 use crate::repro::{
     dirty_loss, dma_thread, fork_write, forkscrew, forkscrew_reverse, lost_update, page_batch,
-    swap_count, swap_fork, swap_ro, takeover, vendor_512,
+    swap_count, swap_entry, swap_fork, swap_ro, takeover, vendor_512,
 };
 
 /// Everything there is, in the order of the record.
@@ -17,6 +17,7 @@ pub const CATALOGUE: &[&dyn Reproducer] = &[
     &takeover::Takeover,
     &swap_ro::SwapRo,
     &swap_count::SwapCount,
+    &swap_entry::SwapEntry,
     &swap_fork::SwapFork,
     &dirty_loss::DirtyLoss,
     &page_batch::PageBatch,

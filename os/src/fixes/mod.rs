@@ -6,6 +6,8 @@ mod copy_if_foreign_locked;
 mod count_is_one;
 mod drain_first;
 mod fast_gup;
+mod fork_copy_unlocked;
+mod fork_restore_present;
 mod no_dirty_at_unpin;
 mod no_swap_posted;
 mod no_swap_referenced;
@@ -42,6 +44,8 @@ pub const ALL: &[&dyn Patch] = &[
     &write_pinned::WritePinned,
     &only_reference::OnlyReference,
     &drain_first::DrainFirst,
+    &fork_copy_unlocked::ForkCopyUnlocked,
+    &fork_restore_present::ForkRestorePresent,
     &copy_if_foreign::CopyIfForeign,
     &copy_if_foreign_locked::CopyIfForeignLocked,
 ];
@@ -146,6 +150,20 @@ pub const ROWS: &[Row] = &[
         patches: &["wait-for-page-lock"],
         set: &[],
         about: "wait for the page lock, then decide",
+    },
+    Row {
+        id: "A50",
+        kernel: Some("v2.6.18"),
+        patches: &["pg-gup", "fork-copy-unlocked"],
+        set: &[],
+        about: "fork copies without locks, and gives the write permission back to whatever is there",
+    },
+    Row {
+        id: "A51",
+        kernel: Some("v2.6.18"),
+        patches: &["pg-gup", "fork-copy-unlocked", "fork-restore-present"],
+        set: &[],
+        about: "the permission goes back only to a present entry",
     },
     Row {
         id: "A52",

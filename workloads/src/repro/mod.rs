@@ -8,6 +8,7 @@ pub mod forkscrew_reverse;
 pub mod lost_update;
 pub mod page_batch;
 pub mod swap_count;
+pub mod swap_entry;
 pub mod swap_fork;
 pub mod swap_ro;
 pub mod takeover;

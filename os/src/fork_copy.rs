@@ -1,0 +1,102 @@
+//! fork's copy of a pinned page with both page-table locks dropped, so that the allocation may
+//! sleep: whatever else walks the tables can come in between.
+
+use emu::SpinGuard;
+use mmu::{Pfn, PteFlags};
+
+use crate::fault::pte_same;
+use crate::fork::Entry;
+use crate::mm::{MmId, read_pte, set_pte_at, update_pte, user_pte};
+use crate::page::{
+    Holder, alloc_page, copy_page, page_add_new_anon_rmap, page_remove_rmap, pass_reference,
+    put_page,
+};
+use crate::patch::ForkCopy;
+use crate::{Cx, Errno};
+
+/// The page-table locks that fork holds over a table: the child's outside, the parent's nested.
+pub(crate) struct Locks<'w> {
+    child: MmId,
+    parent: MmId,
+    held: Option<(SpinGuard<'w>, SpinGuard<'w>)>,
+}
+
+impl<'w> Locks<'w> {
+    /// The child's is held; takes the parent's.
+    pub async fn nest(cx: Cx<'w>, child: MmId, dst: SpinGuard<'w>, parent: MmId) -> Locks<'w> {
+        let src = cx.machine.spin_lock(cx.mm(parent).ptl).await;
+        Locks {
+            child,
+            parent,
+            held: Some((dst, src)),
+        }
+    }
+
+    /// Releases both, the parent's first.
+    pub async fn unlock(&mut self) {
+        if let Some((dst, src)) = self.held.take() {
+            src.unlock().await;
+            dst.unlock().await;
+        }
+    }
+
+    async fn lock(&mut self, cx: Cx<'w>) {
+        let dst = cx.machine.spin_lock(cx.mm(self.child).ptl).await;
+        let src = cx.machine.spin_lock(cx.mm(self.parent).ptl).await;
+        self.held = Some((dst, src));
+    }
+}
+
+/// What became of an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Copied {
+    /// The child has its page.
+    Done,
+    /// The entry changed while the locks were dropped: look at it again.
+    Again,
+}
+
+/// The child gets a copy of `page`, made without the locks; they are held again at the end. The
+/// child's reference and mapping are taken, its entry is empty, and the parent's lost its write
+/// permission, which it gets back.
+pub(crate) async fn copy_pinned_page_unlocked<'w>(
+    cx: Cx<'w>,
+    entry: Entry,
+    page: Pfn,
+    how: ForkCopy,
+    locks: &mut Locks<'w>,
+) -> Result<Copied, Errno> {
+    let _span = cx.machine.span("fork_pre_cow");
+    let seen = read_pte(cx, entry.source).await;
+    locks.unlock().await;
+    let new = alloc_page(cx).await;
+    if let Some(new) = new {
+        copy_page(cx, new, page).await;
+    }
+    locks.lock(cx).await;
+    let same = pte_same(read_pte(cx, entry.source).await, seen)
+        && read_pte(cx, entry.target).await.is_none();
+    update_pte(cx, entry.parent, entry.va, entry.source, move |pte| {
+        if how == ForkCopy::UnlockedIfPresent && !pte.present() {
+            pte
+        } else {
+            pte.with(PteFlags::W)
+        }
+    })
+    .await;
+    page_remove_rmap(cx, page).await;
+    put_page(cx, page, Holder::Mapping).await;
+    let Some(new) = new else {
+        return Err(Errno::ENOMEM);
+    };
+    if !same {
+        put_page(cx, new, Holder::Hand).await;
+        return Ok(Copied::Again);
+    }
+    page_add_new_anon_rmap(cx, new, entry.child, entry.va.page().get()).await;
+    pass_reference(cx, new, Holder::Hand, Holder::Mapping);
+    let pte = user_pte(new, true, true);
+    set_pte_at(cx, entry.child, entry.va, entry.target, pte).await;
+    cx.count("pages copied at fork", 1);
+    Ok(Copied::Done)
+}
