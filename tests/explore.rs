@@ -345,6 +345,40 @@ fn an_exploration_goes_on_from_its_checkpoint_and_ends_with_the_same_result() {
     }
 }
 
+/// Killed at any moment, an exploration goes on from what the file has.
+#[test]
+fn a_killed_exploration_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (path, name) = file(&dir, "checkpoint");
+    let program = ["forkscrew", "--chooser", "pct:3", "--jobs", "2", "--json"];
+    let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("shootdown"))
+        .arg("explore")
+        .args(program)
+        .args(["--schedules", "100000000", "--checkpoint", &name])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("starts");
+    let schedules = || {
+        let text = std::fs::read_to_string(&path).ok()?;
+        let body: Value = serde_json::from_str(text.lines().nth(1)?).expect("whole");
+        body["tally"]["schedules"].as_u64().filter(|it| *it > 0)
+    };
+    // The file is written each second: a minute is plenty.
+    for _ in 0..600 {
+        if schedules().is_some() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    child.kill().expect("it still runs");
+    child.wait().expect("killed");
+    let goal = (schedules().expect("a second has passed") + 200).to_string();
+    let args = [&program[..], &["--schedules", &goal]].concat();
+    let whole = explore(&args).json();
+    let resumed = explore(&[&args[..], &["--checkpoint", &name]].concat()).json();
+    assert_eq!(resumed, whole);
+}
+
 #[test]
 fn timed_explorations_tell_the_time_to_failure() {
     let it = explore(&[
