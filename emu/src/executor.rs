@@ -228,7 +228,14 @@ impl<'w> Machine<'w> {
         footprint.clear();
         drop(footprint);
         match chosen {
-            Ok(actor) if candidates.iter().any(|(one, _)| *one == actor) => Some(actor),
+            // Looked up without leaving early: who it is cannot be foreseen.
+            Ok(actor)
+                if candidates
+                    .iter()
+                    .fold(false, |any, it| any | (it.0 == actor)) =>
+            {
+                Some(actor)
+            }
             Ok(actor) => {
                 self.stop(Stop::Diverged(format!(
                     "{actor} was chosen and cannot go on"
