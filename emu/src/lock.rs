@@ -307,6 +307,28 @@ impl<'w> Machine<'w> {
         woken
     }
 
+    /// Part of a step on the lock: `from` holds it and hands it to `to`, a transfer for instance.
+    /// Nobody who waits can tell.
+    pub fn pass_lock(&self, id: LockId, mode: Mode, from: ContextId, to: ContextId) {
+        self.touch(lock_object(id), Access::Update);
+        {
+            let mut locks = self.locks.borrow_mut();
+            let lock = locks.of_mut(id);
+            let holder = match mode {
+                Mode::Exclusive => lock.exclusive.as_mut(),
+                Mode::Shared => lock.shared.iter_mut().find(|holder| **holder == from),
+            };
+            *holder.expect("who hands a lock on holds it") = to;
+        }
+        self.with_context(from, |state| {
+            let mut held = state.held.borrow_mut();
+            if let Some(at) = held.iter().rposition(|lock| *lock == id) {
+                held.remove(at);
+            }
+        });
+        self.with_context(to, |state| state.held.borrow_mut().push(id));
+    }
+
     /// Who holds the lock.
     pub fn holders(&self, id: LockId) -> Vec<ContextId> {
         self.locks.borrow().holders(id).collect()

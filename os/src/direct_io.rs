@@ -3,26 +3,24 @@
 
 use std::collections::VecDeque;
 
-use devices::{Direction, Segment, Transfer};
-use emu::{Access, ContextId, Kind, Object, Request, ThreadId};
+use emu::{Access, ContextId, Kind, Mode, Object, Request, ThreadId};
 use mmu::{Pfn, VirtAddr};
 use slotmap::SlotMap;
 
+use crate::bio::Bio;
 use crate::file::{FileId, fget};
-use crate::irq::DISK_VECTOR;
+use crate::lock::down_read;
 use crate::mm::MmId;
 use crate::page::{Holder, PageFlags, page_step, put_page};
-use crate::patch::{Hook, Hooks, call_hooks};
+use crate::page_guard::{self, Guards};
+use crate::patch::{DioGuard, DioPinMode, Hook, Hooks, call_hooks};
 use crate::task::ProcessId;
-use crate::{Cx, Errno, Kernel, gup, sched};
+use crate::{Cx, Errno, Kernel, dio_range, fork_lock, gup, sched};
 
 slotmap::new_key_type! {
     /// A direct-I/O request.
     pub struct DioId;
 }
-
-/// Pages pinned at a time (`DIO_PAGES`).
-const DIO_PAGES: usize = 64;
 
 /// A direct-I/O request (`struct dio`).
 pub struct Dio {
@@ -48,6 +46,12 @@ pub struct Dio {
     pub waiter: Option<ThreadId>,
     /// Nobody waits in the submission; the interrupt completes it.
     pub asynchronous: bool,
+    /// It must leave the ranges of its address space when it is over.
+    pub(crate) ranged: bool,
+    /// The user buffers.
+    pub(crate) segments: Vec<(VirtAddr, u64)>,
+    /// Locks it holds until its I/O is over.
+    pub(crate) guards: Guards,
 }
 
 /// The requests of a machine.
@@ -55,11 +59,11 @@ pub struct Dio {
 pub struct Requests {
     pub(crate) all: SlotMap<DioId, Dio>,
     /// Which request a slot of the DMA engine works for.
-    owners: Vec<Option<DioId>>,
+    pub(crate) owners: Vec<Option<DioId>>,
     /// Slots whose transfer is over, until the interrupt takes them.
-    done: VecDeque<usize>,
+    pub(crate) done: VecDeque<usize>,
     /// Who waits for a place in the disk's queue.
-    queue_waiters: VecDeque<ThreadId>,
+    pub(crate) queue_waiters: VecDeque<ThreadId>,
     submitted: u32,
 }
 
@@ -85,26 +89,58 @@ impl Requests {
     }
 }
 
+/// How requests are cut: parameters of the machine, so that a small program can have batches of a
+/// page and transfers of a sector.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut {
+    /// Pages pinned at a time (`DIO_PAGES`).
+    pub batch_pages: usize,
+    /// Bytes of a transfer at most; also no more than the disk takes.
+    pub bio_bytes: u64,
+}
+
+impl Default for Cut {
+    fn default() -> Cut {
+        Cut {
+            batch_pages: 64,
+            bio_bytes: u64::MAX,
+        }
+    }
+}
+
+impl Kernel<'_> {
+    /// Bytes of a transfer at most.
+    pub(crate) fn bio_bytes(&self) -> u64 {
+        let disk = u64::from(self.machine.costs().disk_request_kib) * 1024;
+        disk.min(self.dio_cut.get().bio_bytes)
+    }
+}
+
 /// What a request is about.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Transferring {
     /// The file.
     pub file: FileId,
-    /// The user buffer.
-    pub at: VirtAddr,
-    /// Bytes.
-    pub len: u64,
+    /// The user buffers, in the order of the file: address and bytes.
+    pub segments: Vec<(VirtAddr, u64)>,
     /// Where in the file.
     pub offset: u64,
     /// Whether the disk writes to memory (a read).
     pub to_memory: bool,
 }
 
+impl Transferring {
+    /// Bytes of all segments.
+    pub fn bytes(&self) -> u64 {
+        self.segments.iter().map(|(_, len)| len).sum()
+    }
+}
+
 fn request_object(number: u32) -> Object {
     Object::new(Kind::Request, u64::from(number))
 }
 
-fn request_step(cx: Cx<'_>, number: u32) -> Request {
+pub(crate) fn request_step(cx: Cx<'_>, number: u32) -> Request {
     Request::touch(
         request_object(number),
         Access::Update,
@@ -112,29 +148,41 @@ fn request_step(cx: Cx<'_>, number: u32) -> Request {
     )
 }
 
-/// Checks a call's arguments as O_DIRECT does: whole sectors, everywhere.
+/// Checks a call's arguments as O_DIRECT does: whole sectors, everywhere. What lies behind the end
+/// of the file is cut off.
 pub fn prepare(
     cx: Cx<'_>,
     fd: usize,
-    at: VirtAddr,
-    len: u64,
+    segments: &[(VirtAddr, u64)],
     offset: u64,
     to_memory: bool,
 ) -> Result<Option<Transferring>, Errno> {
     let file = fget(cx, fd)?;
     let sector = mmu::SECTOR_SIZE as u64;
-    if !at.is_aligned(sector) || !len.is_multiple_of(sector) || !offset.is_multiple_of(sector) {
+    let whole = |(at, len): &(VirtAddr, u64)| at.is_aligned(sector) && len.is_multiple_of(sector);
+    if !segments.iter().all(whole) || !offset.is_multiple_of(sector) {
         return Err(Errno::EINVAL);
     }
     let size = cx.files.borrow()[file].size / sector * sector;
+    let len = segments
+        .iter()
+        .try_fold(0u64, |sum, (_, len)| sum.checked_add(*len))
+        .ok_or(Errno::EINVAL)?;
     if !to_memory && offset.checked_add(len).is_none_or(|end| end > size) {
         return Err(Errno::ENOSPC);
     }
-    let len = len.min(size.saturating_sub(offset));
-    Ok((len > 0).then_some(Transferring {
+    let mut left = len.min(size.saturating_sub(offset));
+    let mut cut = Vec::with_capacity(segments.len());
+    for (at, len) in segments {
+        let here = left.min(*len);
+        left -= here;
+        if here > 0 {
+            cut.push((*at, here));
+        }
+    }
+    Ok((!cut.is_empty()).then_some(Transferring {
         file,
-        at,
-        len,
+        segments: cut,
         offset,
         to_memory,
     }))
@@ -143,49 +191,91 @@ pub fn prepare(
 /// Pins, submits, and for a synchronous request waits and releases (`direct_io_worker`).
 pub async fn direct_io_worker(
     cx: Cx<'_>,
-    what: Transferring,
+    what: &Transferring,
     asynchronous: bool,
 ) -> Result<DioId, Errno> {
     let _span = cx.machine.span("direct_io_worker");
     let mm = cx.current_mm();
-    let id = new_request(cx, mm, &what, asynchronous);
-    let number = cx.requests.borrow().all[id].number;
-    let mut result = Ok(());
-    let mut done = 0;
-    while done < what.len && result.is_ok() {
-        let at = what.at + done;
-        let batch = (DIO_PAGES * mmu::PAGE_SIZE - at.offset()) as u64;
-        let len = batch.min(what.len - done);
-        result = submit_batch(cx, id, &what, done, len).await;
-        done += len;
+    let id = new_request(cx, mm, what, asynchronous);
+    fork_lock::io_begins(cx, id).await;
+    if let Err(error) = dio_range::io_begins(cx, id).await {
+        page_guard::release_whole(cx, id).await;
+        finish(cx, id);
+        return Err(error);
     }
+    hold_mmap_sem(cx, id).await;
+    let mut bio = Bio::at(lba_of(cx, what));
+    let mut result = Ok(());
+    for (at, len) in &what.segments {
+        result = pin_segment(cx, id, *at, *len, &mut bio).await;
+        if result.is_err() {
+            break;
+        }
+    }
+    bio.submit(cx, id).await;
+    wait_and_release(cx, id, asynchronous && result.is_ok()).await;
+    result.map(|()| id)
+}
+
+/// The first sector of a request on the disk.
+pub(crate) fn lba_of(cx: Cx<'_>, what: &Transferring) -> u64 {
+    cx.files.borrow()[what.file].lba + what.offset / mmu::SECTOR_SIZE as u64
+}
+
+/// All is queued. Whoever is synchronous waits, releases and is done; an asynchronous request is
+/// left to the interrupt, unless its transfers are over already.
+pub(crate) async fn wait_and_release(cx: Cx<'_>, id: DioId, asynchronous: bool) {
+    if asynchronous {
+        fork_lock::call_returns(cx, id).await;
+    }
+    let number = cx.requests.borrow().all[id].number;
     let mut over = false;
     cx.machine
         .step(request_step(cx, number), |_| {
-            let dio = &mut cx.requests.borrow_mut().all[id];
+            let mut requests = cx.requests.borrow_mut();
+            let slot = requests.owners.iter().position(|owner| *owner == Some(id));
+            let dio = &mut requests.all[id];
             dio.submitted = true;
             over = dio.bios == 0;
+            if let (true, false, Some(slot)) = (asynchronous, over, slot) {
+                dio.guards.hand_whole(cx, ContextId::Device(slot as u16));
+            }
         })
         .await;
-    if asynchronous && result.is_ok() {
+    if asynchronous {
         if over {
             complete(cx, id).await;
         }
-        return Ok(id);
+        return;
     }
     if !over {
         await_completion(cx, id, number).await;
     }
     release_pages(cx, id).await;
+    dio_range::io_ends(cx, id).await;
+    page_guard::release_whole(cx, id).await;
     finish(cx, id);
-    result.map(|()| id)
 }
 
-fn new_request(cx: Cx<'_>, mm: MmId, what: &Transferring, asynchronous: bool) -> DioId {
+/// `mmap_sem` over the whole I/O, where a patch wants it.
+async fn hold_mmap_sem(cx: Cx<'_>, id: DioId) {
+    let mode = cx.ask(|patch| patch.dio_pin_mode());
+    if matches!(mode, Some(DioPinMode::OverIo | DioPinMode::OverIoOnce)) {
+        let mm = cx.requests.borrow().all[id].mm;
+        let sem = cx.mm(mm).mmap_sem;
+        down_read(cx, sem).await;
+        page_guard::note(cx, id, None, sem, Mode::Shared);
+    }
+}
+
+pub(crate) fn new_request(cx: Cx<'_>, mm: MmId, what: &Transferring, asynchronous: bool) -> DioId {
     let process = cx.tasks.borrow()[cx.current()].process;
     let mut requests = cx.requests.borrow_mut();
     requests.submitted += 1;
     let number = requests.submitted;
+    if !what.to_memory {
+        cx.oracles.write_begun(cx, number, mm, &what.segments);
+    }
     requests.all.insert(Dio {
         number,
         mm,
@@ -193,7 +283,10 @@ fn new_request(cx: Cx<'_>, mm: MmId, what: &Transferring, asynchronous: bool) ->
         to_memory: what.to_memory,
         pages: Vec::new(),
         bios: 0,
-        len: what.len,
+        len: what.bytes(),
+        ranged: false,
+        segments: what.segments.clone(),
+        guards: Guards::default(),
         submitted: false,
         done: false,
         waiter: None,
@@ -201,119 +294,63 @@ fn new_request(cx: Cx<'_>, mm: MmId, what: &Transferring, asynchronous: bool) ->
     })
 }
 
-/// Pins the pages of one batch and queues a transfer for them.
-async fn submit_batch(
+/// Pins the pages of a segment, a batch at a time, and collects transfers for them
+/// (`do_direct_IO`).
+async fn pin_segment(
     cx: Cx<'_>,
     id: DioId,
-    what: &Transferring,
-    done: u64,
+    at: VirtAddr,
     len: u64,
+    bio: &mut Bio,
 ) -> Result<(), Errno> {
-    let mm = cx.requests.borrow().all[id].mm;
-    let at = what.at + done;
-    let first = at.page_down();
-    let count = ((at + len).page_up() - first) as usize / mmu::PAGE_SIZE;
-    let pages = gup::pin_pages(cx, mm, first, count, what.to_memory).await?;
-    for (index, page) in pages.iter().enumerate() {
-        let va = first + (index * mmu::PAGE_SIZE) as u64;
-        call_hooks(
-            cx,
-            Hooks::PIN,
-            Hook::Pinned {
-                mm,
-                va,
-                page: *page,
-            },
-        )
-        .await;
-    }
-    let mut places = Vec::with_capacity(count);
-    let mut va = at;
-    while va < at + len {
-        let page = pages[((va.page_down() - first) as usize) / mmu::PAGE_SIZE];
-        let end = (va.page_down() + mmu::PAGE_SIZE as u64).min(at + len);
-        places.push((va, page.base() + va.offset() as u64, (end - va) as u32));
-        va = end;
-    }
-    cx.requests.borrow_mut().all[id].pages.extend(&pages);
-    let lba = cx.files.borrow()[what.file].lba + (what.offset + done) / mmu::SECTOR_SIZE as u64;
-    // A transfer is at most as long as the disk takes.
-    let most = u64::from(cx.machine.costs().disk_request_kib) * 1024;
-    let mut sent = 0;
-    for chunk in split(&places, most) {
-        let bytes: u64 = chunk.iter().map(|place| u64::from(place.2)).sum();
-        submit_bio(cx, id, chunk, lba + sent / mmu::SECTOR_SIZE as u64).await;
-        sent += bytes;
+    let batch_bytes = cx.dio_cut.get().batch_pages * mmu::PAGE_SIZE;
+    let submit_each = cx.ask(|patch| patch.submit_each_batch()).unwrap_or(false);
+    let mut done = 0;
+    while done < len {
+        if submit_each {
+            bio.submit(cx, id).await;
+        }
+        let here = at + done;
+        let batch = ((batch_bytes - here.offset()) as u64).min(len - done);
+        pin_batch(cx, id, here, batch, bio).await?;
+        done += batch;
     }
     Ok(())
 }
 
-type Place = (VirtAddr, mmu::PhysAddr, u32);
-
-fn split(places: &[Place], most: u64) -> Vec<&[Place]> {
-    let mut all = Vec::new();
-    let (mut start, mut bytes) = (0, 0);
-    for (at, place) in places.iter().enumerate() {
-        if bytes + u64::from(place.2) > most && at > start {
-            all.push(&places[start..at]);
-            (start, bytes) = (at, 0);
-        }
-        bytes += u64::from(place.2);
-    }
-    all.push(&places[start..]);
-    all
-}
-
-/// Queues one transfer; sleeps while the disk's queue is full.
-async fn submit_bio(cx: Cx<'_>, id: DioId, places: &[Place], lba: u64) {
-    let _span = cx.machine.span("submit_bio");
-    let thread = cx.current_thread();
-    let (number, to_memory, mm) = {
-        let requests = cx.requests.borrow();
-        let dio = &requests.all[id];
-        (dio.number, dio.to_memory, dio.mm)
+async fn pin_batch(
+    cx: Cx<'_>,
+    id: DioId,
+    at: VirtAddr,
+    len: u64,
+    bio: &mut Bio,
+) -> Result<(), Errno> {
+    let (mm, write) = {
+        let dio = &cx.requests.borrow().all[id];
+        (dio.mm, dio.to_memory)
     };
-    loop {
-        let segments = places
-            .iter()
-            .map(|(_, addr, len)| Segment {
-                addr: *addr,
-                len: *len,
-            })
-            .collect();
-        let direction = if to_memory {
-            Direction::ToMemory
-        } else {
-            Direction::FromMemory
-        };
-        let transfer = Transfer::new(number, direction, lba, segments)
-            .expect("O_DIRECT checked that all are whole sectors");
-        let queued = cx
-            .machine
-            .step(request_step(cx, number), |_| {
-                match cx.machine.submit(transfer) {
-                    Ok(slot) => {
-                        let mut requests = cx.requests.borrow_mut();
-                        requests.owners[slot] = Some(id);
-                        requests.all[id].bios += 1;
-                        drop(requests);
-                        cx.oracles
-                            .io_submitted(cx, number, mm, places, to_memory, lba, slot);
-                        true
-                    }
-                    Err(_) => {
-                        cx.requests.borrow_mut().queue_waiters.push_back(thread);
-                        cx.set_sleeping(thread, "get_request_wait");
-                        false
-                    }
-                }
-            })
-            .await;
-        if queued {
-            return;
-        }
-        sched::block(cx).await;
+    let first = at.page_down();
+    let count = ((at + len).page_up() - first) as usize / mmu::PAGE_SIZE;
+    let pages = gup::pin_pages(cx, id, mm, first, count, write).await?;
+    for (index, page) in pages.iter().enumerate() {
+        let va = first + (index * mmu::PAGE_SIZE) as u64;
+        let page = *page;
+        call_hooks(cx, Hooks::PIN, Hook::Pinned { mm, va, page }).await;
     }
+    cx.requests.borrow_mut().all[id].pages.extend(&pages);
+    for page in &pages {
+        page_guard::guard_page(cx, id, *page, DioGuard::AtSubmit).await;
+    }
+    let mut va = at;
+    while va < at + len {
+        let page = pages[((va.page_down() - first) as usize) / mmu::PAGE_SIZE];
+        let end = (va.page_down() + mmu::PAGE_SIZE as u64).min(at + len);
+        let place = (va, page.base() + va.offset() as u64, (end - va) as u32);
+        page_guard::expect(cx, id, page, place.2);
+        bio.add(cx, id, place).await;
+        va = end;
+    }
+    Ok(())
 }
 
 async fn await_completion(cx: Cx<'_>, id: DioId, number: u32) {
@@ -352,6 +389,7 @@ async fn release_pages(cx: Cx<'_>, id: DioId) {
             .await;
         }
         call_hooks(cx, Hooks::IO, Hook::IoDone { page }).await;
+        page_guard::release_page(cx, id, page).await;
         put_page(cx, page, Holder::Pin).await;
     }
 }
@@ -371,9 +409,11 @@ fn finish(cx: Cx<'_>, id: DioId) {
 }
 
 /// Completion of an asynchronous request: release, then tell whoever waits for its event.
-async fn complete(cx: Cx<'_>, id: DioId) {
+pub(crate) async fn complete(cx: Cx<'_>, id: DioId) {
     let _span = cx.machine.span("aio_complete");
     release_pages(cx, id).await;
+    dio_range::io_ends(cx, id).await;
+    page_guard::release_whole(cx, id).await;
     let number = cx.requests.borrow().all[id].number;
     let mut waiter = None;
     cx.machine
@@ -416,52 +456,4 @@ pub async fn aio_wait(cx: Cx<'_>, id: DioId) -> Result<u64, Errno> {
         .remove(id)
         .ok_or(Errno::EINVAL)?;
     Ok(dio.len)
-}
-
-/// A transfer is over: part of its last sector's step. The interrupt goes to CPU 0, as the I/O
-/// controller of that time routed it.
-pub(crate) fn slot_done(cx: &Kernel<'_>, slot: usize) {
-    cx.requests.borrow_mut().done.push_back(slot);
-    cx.machine
-        .raise_at(emu::CpuId(0), DISK_VECTOR, cx.machine.now());
-}
-
-/// The disk's interrupt: every transfer that is over (`dio_bio_end_io`).
-pub async fn disk_interrupt(cx: Cx<'_>) {
-    let _span = cx.machine.span("dio_bio_end_io");
-    loop {
-        let Some(slot) = cx.requests.borrow_mut().done.pop_front() else {
-            return;
-        };
-        let owner = cx.requests.borrow().owners[slot];
-        let id = owner.expect("a transfer works for a request");
-        let number = cx.requests.borrow().all[id].number;
-        let mut wake: Option<ThreadId> = None;
-        let mut room: Option<ThreadId> = None;
-        let mut over = false;
-        cx.machine
-            .step(request_step(cx, number), |_| {
-                cx.machine.retire(slot);
-                let mut requests = cx.requests.borrow_mut();
-                requests.owners[slot] = None;
-                room = requests.queue_waiters.pop_front();
-                let dio = &mut requests.all[id];
-                dio.bios -= 1;
-                over = dio.bios == 0 && dio.submitted;
-                if over && !dio.asynchronous {
-                    wake = dio.waiter.take();
-                }
-            })
-            .await;
-        debug_assert!(matches!(cx.machine.context(), ContextId::Handler(..)));
-        if let Some(thread) = room {
-            sched::try_to_wake_up(cx, thread, "get_request_wait").await;
-        }
-        if over && cx.requests.borrow().all[id].asynchronous {
-            complete(cx, id).await;
-        }
-        if let Some(thread) = wake {
-            sched::try_to_wake_up(cx, thread, "dio_await_completion").await;
-        }
-    }
 }

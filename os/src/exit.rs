@@ -58,7 +58,13 @@ pub async fn do_group_exit(cx: Cx<'_>, status: ExitStatus) {
 /// A killed task wakes from the sleeps that a signal ends; others it finishes first.
 async fn wake_if_interruptible(cx: Cx<'_>, thread: emu::ThreadId) {
     let state = cx.task_of(thread, |task| task.state);
-    for what in ["futex_wait", "hrtimer_nanosleep", "wait4"] {
+    for what in [
+        "futex_wait",
+        "hrtimer_nanosleep",
+        "wait4",
+        "dio_range_wait",
+        "pipe_wait",
+    ] {
         if state == Some(TaskState::Sleeping(what)) {
             cx.futexes
                 .borrow_mut()
@@ -67,6 +73,14 @@ async fn wake_if_interruptible(cx: Cx<'_>, thread: emu::ThreadId) {
             return sched::try_to_wake_up(cx, thread, what).await;
         }
     }
+}
+
+/// Part of a step: whether a signal waits for the current task.
+pub(crate) fn signal_pending(cx: Cx<'_>) -> bool {
+    let task = &cx.tasks.borrow()[cx.current()];
+    cx.machine
+        .touch(process_object(cx, task.process), Access::Read);
+    task.killed
 }
 
 /// The current task ends; the last of a process leaves a zombie for its parent.
@@ -167,6 +181,7 @@ pub async fn mmput(cx: Cx<'_>, mm: MmId) {
         })
         .await;
     if left == 0 {
+        cx.machine.may_sleep("mmput");
         exit_mmap(cx, mm).await;
     }
 }

@@ -13,7 +13,7 @@ use crate::page::{
 use crate::pagevec::{lru_add_drain, lru_cache_add};
 use crate::patch::{BusyPageLock, Hook, Hooks, WpReuse, call_hooks};
 use crate::swap::{can_share_swap_page, do_swap_page, reuse_swap_page, try_to_free_swap};
-use crate::{Cx, Errno};
+use crate::{Cx, Errno, dio_range, page_guard};
 
 /// What handling a fault came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,6 +23,8 @@ pub enum Fault {
     /// Copy-on-write was broken (`VM_FAULT_WRITE`): the page may be written although its entry
     /// might not say so.
     Write,
+    /// Nothing yet: direct I/O is under way in this page, which must be copied.
+    SentBack(mmu::Pfn),
 }
 
 /// A fault of user mode at `va`.
@@ -35,6 +37,9 @@ pub async fn do_page_fault(cx: Cx<'_>, va: VirtAddr, write: bool) -> Result<(), 
     down_read(cx, sem).await;
     let result = handle_mm_fault(cx, mm, va, write).await;
     up_read(cx, sem).await;
+    if let Ok(Fault::SentBack(page)) = result {
+        dio_range::wait_to_retry(cx, mm, va, page).await;
+    }
     result.map(|_| ())
 }
 
@@ -193,7 +198,15 @@ pub(crate) async fn do_wp_page<'w>(
     get_page(cx, old, Holder::Hand).await;
     ptl.unlock().await;
     call_hooks(cx, Hooks::COW, Hook::CowBegin { mm, va, page: old }).await;
-    let result = wp_page_copy(cx, fault, pte, old).await;
+    let result = if dio_range::cow_begins(cx, mm, va).await {
+        let guard = page_guard::cow_begin(cx, old).await;
+        let result = wp_page_copy(cx, fault, pte, old).await;
+        page_guard::cow_end(cx, guard).await;
+        dio_range::cow_ends(cx, mm).await;
+        result
+    } else {
+        Ok(Fault::SentBack(old))
+    };
     call_hooks(cx, Hooks::COW, Hook::CowEnd { mm, va, page: old }).await;
     put_page(cx, old, Holder::Hand).await;
     result

@@ -20,7 +20,7 @@ use crate::patch::{ForkAnon, Hook, Hooks, call_hooks};
 use crate::rmap::{anon_vma_lock, anon_vma_unlock};
 use crate::swap::{pte_to_swp_entry, swap_duplicate};
 use crate::task::{Pid, Process};
-use crate::{Cx, Errno, exit, sched};
+use crate::{Cx, Errno, exit, fork_lock, sched};
 
 /// Makes a child of the current process that runs `program`.
 pub async fn do_fork<'w>(cx: Cx<'w>, program: Code<'w>) -> Result<Pid, Errno> {
@@ -70,7 +70,7 @@ impl crate::Kernel<'_> {
     pub(crate) fn new_mm(&self, root: mmu::Pfn) -> MmId {
         self.make_table(root);
         let pid = self.next_pid.replace(self.next_pid.get() + 1);
-        self.mms.borrow_mut().insert(Mm {
+        let mm = self.mms.borrow_mut().insert(Mm {
             root,
             mmap_sem: self.machine.new_lock(&MMAP_SEM),
             ptl: self.machine.new_lock(&PTL),
@@ -80,7 +80,9 @@ impl crate::Kernel<'_> {
             users: 1,
             cpumask: CpuSet::EMPTY,
             ext: Extensions::default(),
-        })
+        });
+        self.init_fork_lock(mm);
+        mm
     }
 }
 
@@ -90,6 +92,7 @@ async fn dup_mmap(cx: Cx<'_>, parent: MmId, child: MmId) -> Result<(), Errno> {
     let _span = cx.machine.span("dup_mmap");
     let sem = cx.mm(parent).mmap_sem;
     call_hooks(cx, Hooks::FORK, Hook::ForkBegin { mm: parent }).await;
+    let fork_lock = fork_lock::fork_begins(cx, parent).await;
     down_write(cx, sem).await;
     cx.oracles.fork_begin(cx, parent);
     let linking = anon_vma_lock(cx).await;
@@ -112,6 +115,8 @@ async fn dup_mmap(cx: Cx<'_>, parent: MmId, child: MmId) -> Result<(), Errno> {
         copied
     };
     anon_vma_unlock(linking).await;
+    cx.init_fork_lock(child);
+    cx.init_ranges(child);
     let mut result = Ok(());
     for vma in &vmas {
         result = copy_page_range(cx, parent, child, vma).await;
@@ -122,6 +127,7 @@ async fn dup_mmap(cx: Cx<'_>, parent: MmId, child: MmId) -> Result<(), Errno> {
     flush_tlb_mm(cx, parent, FlushRange::All).await;
     cx.oracles.fork_end(cx, parent, child);
     up_write(cx, sem).await;
+    fork_lock::fork_ends(cx, fork_lock).await;
     call_hooks(cx, Hooks::FORK, Hook::ForkEnd { mm: parent, child }).await;
     result
 }

@@ -1,24 +1,28 @@
 //! Pins: references to pages through user addresses, the slow way under locks and the fast way
 //! without.
 
-use emu::Access;
+use emu::{Access, Mode};
 use mmu::{Pfn, Pte, VirtAddr};
 
+use crate::direct_io::DioId;
 use crate::fault::{Fault, handle_mm_fault};
-use crate::lock::{down_read, up_read};
-use crate::mm::{MmId, find_entry, read_pte};
+use crate::lock::{lock_sleeping, unlock_sleeping};
+use crate::mm::{MmId, VmFlags, find_entry, read_pte};
 use crate::page::{Holder, PageFlags, get_page, page_step, put_page};
-use crate::patch::{FastPin, PinMark};
-use crate::{Cx, Errno};
+use crate::page_guard::{self, InPin};
+use crate::patch::{DioGuard, DioPinMode, FastPin, PinMark};
+use crate::{Cx, Errno, dio_range};
 
 /// Pins `count` pages from `start`, the slow way (`get_user_pages`): under `mmap_sem`, which the
-/// caller shares. `write`: the pinner will write them.
+/// caller shares. `write`: the pinner will write them. `request`: for direct I/O, which may have to
+/// guard the pages.
 ///
 /// For each page: if the entry grants the access, take a reference under the page-table lock; else
 /// fault and look again. Once a fault reports that it broke copy-on-write, the lookup stops asking
 /// for write access.
 pub async fn get_user_pages(
     cx: Cx<'_>,
+    request: Option<DioId>,
     mm: MmId,
     start: VirtAddr,
     count: usize,
@@ -30,13 +34,15 @@ pub async fn get_user_pages(
         let va = start + page * mmu::PAGE_SIZE as u64;
         let mut want_write = write;
         loop {
-            if let Some(pfn) = follow_page(cx, mm, va, want_write).await {
+            if let Some(pfn) = follow_page(cx, request, mm, va, want_write).await {
                 pages.push(pfn);
                 break;
             }
             let fault = handle_mm_fault(cx, mm, va, want_write).await?;
-            if fault == Fault::Write {
-                want_write = false;
+            match fault {
+                Fault::Write => want_write = false,
+                Fault::SentBack(page) => dio_range::wait_to_retry(cx, mm, va, page).await,
+                Fault::Minor => {}
             }
         }
     }
@@ -44,8 +50,15 @@ pub async fn get_user_pages(
     Ok(())
 }
 
-/// Looks a page up and takes a reference, if its entry grants the access.
-async fn follow_page(cx: Cx<'_>, mm: MmId, va: VirtAddr, want_write: bool) -> Option<Pfn> {
+/// Looks a page up and takes a reference, if its entry grants the access. A page whose guard was
+/// busy is looked at again under it: another may be mapped by now.
+async fn follow_page(
+    cx: Cx<'_>,
+    request: Option<DioId>,
+    mm: MmId,
+    va: VirtAddr,
+    want_write: bool,
+) -> Option<Pfn> {
     let _span = cx.machine.span("follow_page");
     let ptl = cx.machine.spin_lock(cx.mm(mm).ptl).await;
     let found = match find_entry(cx, mm, va).await {
@@ -65,6 +78,23 @@ async fn follow_page(cx: Cx<'_>, mm: MmId, va: VirtAddr, want_write: bool) -> Op
         };
         if mark {
             mark_pinned(cx, pfn).await;
+        }
+        if let InPin::Sleep(lock, mode) = page_guard::try_guard_in_pin(cx, request, pfn).await {
+            ptl.unlock().await;
+            lock_sleeping(cx, lock, mode, "page guard").await;
+            let ptl = cx.machine.spin_lock(cx.mm(mm).ptl).await;
+            let now = match find_entry(cx, mm, va).await {
+                Some(at) => grants(read_pte(cx, at).await, want_write),
+                None => None,
+            };
+            ptl.unlock().await;
+            if let (true, Some(id)) = (now == found, request) {
+                page_guard::note(cx, id, found, lock, mode);
+                return found;
+            }
+            unlock_sleeping(cx, lock, mode, cx.machine.context()).await;
+            put_page(cx, pfn, Holder::Pin).await;
+            return None;
         }
     }
     ptl.unlock().await;
@@ -92,6 +122,7 @@ async fn mark_page_accessed(cx: Cx<'_>, pfn: Pfn) {
 /// Nothing is held; on an error what was pinned is released.
 pub async fn pin_pages(
     cx: Cx<'_>,
+    request: DioId,
     mm: MmId,
     start: VirtAddr,
     count: usize,
@@ -99,6 +130,7 @@ pub async fn pin_pages(
 ) -> Result<Vec<Pfn>, Errno> {
     let mut pages = Vec::with_capacity(count);
     let how = cx.ask(|patch| patch.fast_pin()).unwrap_or(FastPin::Absent);
+    let write = write || unshares(cx, mm, start);
     if how != FastPin::Absent {
         gup_fast(cx, mm, start, count, write, how, &mut pages).await;
     }
@@ -107,17 +139,38 @@ pub async fn pin_pages(
         return Ok(pages);
     }
     let sem = cx.mm(mm).mmap_sem;
-    down_read(cx, sem).await;
+    let mode = match cx.ask(|patch| patch.dio_pin_mode()) {
+        Some(DioPinMode::Exclusive) => Some(Mode::Exclusive),
+        Some(DioPinMode::OverIoOnce) => None,
+        _ => Some(Mode::Shared),
+    };
+    if let Some(mode) = mode {
+        lock_sleeping(cx, sem, mode, "down_read").await;
+    }
     let rest = start + (done * mmu::PAGE_SIZE) as u64;
-    let result = get_user_pages(cx, mm, rest, count - done, write, &mut pages).await;
-    up_read(cx, sem).await;
+    let result = get_user_pages(cx, Some(request), mm, rest, count - done, write, &mut pages).await;
+    for pfn in pages.iter().filter(|_| result.is_ok()) {
+        page_guard::guard_page(cx, request, *pfn, DioGuard::UnderMmapSem).await;
+    }
+    if let Some(mode) = mode {
+        unlock_sleeping(cx, sem, mode, cx.machine.context()).await;
+    }
     if let Err(error) = result {
         for pfn in pages {
+            page_guard::release_page(cx, request, pfn).await;
             put_page(cx, pfn, Holder::Pin).await;
         }
         return Err(error);
     }
     Ok(pages)
+}
+
+/// Whether this pin breaks copy-on-write whatever it is for.
+fn unshares(cx: Cx<'_>, mm: MmId, start: VirtAddr) -> bool {
+    let wanted = cx.ask(|patch| patch.fast_entry_unshares());
+    let mms = cx.mms.borrow();
+    let vma = mms[mm].find_vma(start);
+    wanted == Some(true) && vma.is_some_and(|vma| vma.flags.contains(VmFlags::WRITE))
 }
 
 /// The lockless part: interrupts off, so that no flush that revokes these entries can complete.
@@ -146,9 +199,10 @@ async fn gup_fast(
 /// One page of the lockless pin.
 async fn gup_pte(cx: Cx<'_>, mm: MmId, va: VirtAddr, write: bool, how: FastPin) -> Option<Pfn> {
     let at = find_entry(cx, mm, va).await?;
+    let write = write || how == FastPin::WritableOnly;
     let pfn = grants(read_pte(cx, at).await, write)?;
     get_page(cx, pfn, Holder::Pin).await;
-    if how == FastPin::Plain {
+    if matches!(how, FastPin::Plain | FastPin::WritableOnly) {
         return Some(pfn);
     }
     mark_pinned(cx, pfn).await;

@@ -6,7 +6,7 @@ use emu::{Code, CpuId, Leave};
 use slotmap::{Key, KeyData};
 
 use crate::task::TaskId;
-use crate::{Cx, direct_io, sched};
+use crate::{Cx, bio, sched};
 
 /// Another CPU queued a task here.
 pub const RESCHEDULE_VECTOR: Vector = Vector(0xfd);
@@ -27,7 +27,7 @@ pub fn handler<'w>(cx: Cx<'w>, cpu: CpuId, vector: Vector) -> Code<'w> {
             cx.machine.wake_cpu(cpu);
         }),
         TIMER_VECTOR => Box::pin(timer_interrupt(cx, cpu)),
-        DISK_VECTOR => Box::pin(direct_io::disk_interrupt(cx)),
+        DISK_VECTOR => Box::pin(bio::disk_interrupt(cx)),
         other => cx.flush.interrupt(cx, cpu, other),
     }
 }

@@ -9,7 +9,10 @@ use emu::{Code, Costs, CpuId, Guest, LockId, Machine, Size, Stop, ThreadId};
 use mmu::Pfn;
 use slotmap::SlotMap;
 
-use crate::direct_io::{Requests, slot_done};
+use crate::bio::slot_done;
+use crate::dio_range::Retry;
+use crate::direct_io::{Cut, Requests};
+use crate::event::Events;
 use crate::file::{File, FileId};
 use crate::flush::{CallSlot, FlushPolicy};
 use crate::mm::{Mm, MmId};
@@ -17,6 +20,7 @@ use crate::oracle::Oracles;
 use crate::page::{Holder, PageFlags, Pages, Zone};
 use crate::pagevec::Batches;
 use crate::patch::{Hooks, Patch};
+use crate::registration::Regions;
 use crate::sched::RunQueue;
 use crate::setup::Starter;
 use crate::swap::Swap;
@@ -84,6 +88,11 @@ pub struct Kernel<'w> {
     /// Files.
     pub files: RefCell<SlotMap<FileId, File>>,
     pub(crate) requests: RefCell<Requests>,
+    pub(crate) regions: RefCell<Regions>,
+    pub(crate) dio_cut: Cell<Cut>,
+    /// Faults that are repeated.
+    pub(crate) retries: RefCell<Vec<Retry>>,
+    pub(crate) events: RefCell<Events>,
     pub(crate) rqs: Vec<RefCell<RunQueue>>,
     pub(crate) percpu: Vec<PerCpu>,
     pub(crate) call_slots: RefCell<Vec<CallSlot>>,
@@ -152,6 +161,10 @@ impl<'w> Kernel<'w> {
             next_pid: Cell::new(1),
             files: RefCell::default(),
             requests: RefCell::new(Requests::new(machine.costs().disk_queue as usize)),
+            regions: RefCell::default(),
+            dio_cut: Cell::default(),
+            retries: RefCell::default(),
+            events: RefCell::default(),
             rqs: (0..cpus).map(|_| RefCell::default()).collect(),
             percpu: (0..cpus).map(|_| PerCpu::default()).collect(),
             call_slots: RefCell::new(call_slots),
@@ -203,6 +216,9 @@ impl<'w> Kernel<'w> {
         self.tasks.borrow_mut().clear();
         self.by_thread.borrow_mut().clear();
         self.requests.borrow_mut().clear();
+        self.regions.borrow_mut().clear();
+        self.retries.borrow_mut().clear();
+        self.events.borrow_mut().clear();
         for rq in &self.rqs {
             let mut rq = rq.borrow_mut();
             rq.queue.clear();
@@ -250,7 +266,7 @@ impl<'w> Kernel<'w> {
                 .violations()
                 .iter()
                 .any(|it| it.oracle == "wait-graph");
-            if !known {
+            if !known && !self.report_livelock() {
                 self.machine
                     .violate("wait-graph", "HANG", lines.join("; "), Vec::new(), 0);
             }

@@ -4,11 +4,14 @@
 //! What this crate does not model: page migration, huge pages, file mappings,
 //! the page cache, signals other than those that end a process.
 
+mod bio;
 pub mod context;
 mod cpuset;
+mod dio_range;
 pub mod direct_io;
 mod dump;
 mod errno;
+mod event;
 pub mod exit;
 mod extension;
 pub mod fault;
@@ -17,6 +20,7 @@ pub mod fixes;
 pub mod flush;
 pub mod fork;
 mod fork_copy;
+mod fork_lock;
 mod futex;
 pub mod gup;
 mod irq;
@@ -25,8 +29,10 @@ pub mod lock;
 pub mod mm;
 pub mod oracle;
 pub mod page;
+mod page_guard;
 pub mod pagevec;
 pub mod patch;
+mod registration;
 pub mod rmap;
 pub mod sched;
 mod setup;
@@ -44,6 +50,7 @@ pub use kernel::{Config, Kernel, MmHandle};
 pub use mm::{Mm, MmId, VmFlags, Vma};
 pub use page::{Holder, Page, PageFlags};
 pub use patch::Patch;
+pub use registration::RegionId;
 pub use setup::Setup;
 pub use task::{ExitStatus, Pid, Process, ProcessId, Signal, Task, TaskId, TaskState};
 pub use user::{Advice, AioId, Tid, User};

@@ -48,8 +48,8 @@ pub static TLBSTATE_LOCK: LockClass = LockClass {
 /// What a task that waits for a lock sleeps in.
 const LOCK_SLEEP: &str = "a lock";
 
-/// Takes a sleeping lock.
-pub async fn lock_sleeping(cx: Cx<'_>, id: LockId, mode: Mode, name: &'static str) {
+/// Takes a sleeping lock; tells whether it had to sleep for it.
+pub async fn lock_sleeping(cx: Cx<'_>, id: LockId, mode: Mode, name: &'static str) -> bool {
     cx.machine.may_sleep(name);
     let thread = cx.current_thread();
     let request = Request::touch(lock_object(id), Access::Lock, cx.machine.costs().l1);
@@ -66,6 +66,7 @@ pub async fn lock_sleeping(cx: Cx<'_>, id: LockId, mode: Mode, name: &'static st
     if !taken {
         sched::block(cx).await;
     }
+    !taken
 }
 
 /// Takes a sleeping lock if it is free.

@@ -5,7 +5,7 @@ use emu::{Access, Kind, LockId, Object, Request};
 use mmu::{Pfn, PhysAddr};
 
 use crate::extension::Extensions;
-use crate::{Cx, MmId};
+use crate::{Cx, MmId, dio_range};
 
 bitflags! {
     /// Flags of a frame, as in Linux.
@@ -311,7 +311,7 @@ pub fn page_dup_rmap<'w>(cx: Cx<'w>, pfn: Pfn) -> impl Future<Output = i32> + 'w
 #[track_caller]
 pub fn page_remove_rmap<'w>(cx: Cx<'w>, pfn: Pfn) -> impl Future<Output = i32> + 'w {
     let request = Request::touch(Object::page(pfn), Access::Update, cx.machine.costs().l1);
-    cx.machine.step(request, move |_| {
+    let removed = cx.machine.step(request, move |_| {
         let mut pages = cx.pages.borrow_mut();
         let page = pages.get_mut(pfn);
         if page.flags.contains(PageFlags::RESERVED) {
@@ -320,11 +320,17 @@ pub fn page_remove_rmap<'w>(cx: Cx<'w>, pfn: Pfn) -> impl Future<Output = i32> +
         page.mapcount -= 1;
         let left = page.mapcount;
         drop(pages);
+        cx.mapping_removed(pfn);
         if left < 0 {
             cx.oracles.mapcount_negative(cx, pfn);
         }
         left
-    })
+    });
+    async move {
+        let left = removed.await;
+        dio_range::wake_stirred(cx).await;
+        left
+    }
 }
 
 /// Makes a fresh frame anonymous memory of `mm` at page number `index` (`page_add_new_anon_rmap`):

@@ -64,6 +64,39 @@ pub trait Patch: Sync {
     fn fast_pin(&self) -> Option<FastPin> {
         None
     }
+    /// What guards the pages of a direct-I/O request while the disk works, and where it is taken.
+    fn dio_guard(&self) -> Option<DioGuard> {
+        None
+    }
+    /// When those guards are released.
+    fn guard_until(&self) -> Option<GuardUntil> {
+        None
+    }
+    /// What a write fault takes around its copy.
+    fn cow_guard(&self) -> Option<PageGuard> {
+        None
+    }
+    /// How direct I/O holds `mmap_sem` while it pins a batch.
+    fn dio_pin_mode(&self) -> Option<DioPinMode> {
+        None
+    }
+    /// How ranges of direct I/O and copies exclude each other.
+    fn range_lock(&self) -> Option<RangeLock> {
+        None
+    }
+    /// For how long pins exclude fork.
+    fn fork_lock(&self) -> Option<ForkLock> {
+        None
+    }
+    /// Whether a pin that comes through the lockless pin's entry asks for write access whatever it
+    /// is for, where the mapping allows it.
+    fn fast_entry_unshares(&self) -> Option<bool> {
+        None
+    }
+    /// Whether direct I/O queues what it has before it pins the next batch.
+    fn submit_each_batch(&self) -> Option<bool> {
+        None
+    }
 
     /// The places where [`Patch::at`] wants to be called.
     fn hooks(&self) -> Hooks {
@@ -164,10 +197,83 @@ pub enum FastPin {
     Absent,
     /// Read the entry, take a reference.
     Plain,
+    /// The same, but only of entries that may be written, whatever the pin is for.
+    WritableOnly,
     /// And mark the page.
     Mark,
     /// And mark the page, then read the entry again; without the access, undo and go the slow way.
     MarkAndRecheck,
+}
+
+/// A lock of a page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PageGuard {
+    /// `PG_locked`.
+    PageLock,
+    /// A reader/writer semaphore: direct I/O shares it, a write fault takes it alone.
+    Semaphore,
+}
+
+/// See [`Patch::dio_guard`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DioGuard {
+    /// Nothing.
+    None,
+    /// Taken when a batch is pinned and `mmap_sem` released.
+    AtSubmit(PageGuard),
+    /// Taken by the lookup of the pin: tried under the page-table lock, slept for without it.
+    InPin(PageGuard),
+    /// Taken when a batch is pinned, before `mmap_sem` is released.
+    UnderMmapSem(PageGuard),
+}
+
+/// See [`Patch::guard_until`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GuardUntil {
+    /// The first transfer that carries the page is over.
+    FirstTransfer,
+    /// The last transfer that carries the page is over.
+    Page,
+    /// The request is over.
+    Request,
+}
+
+/// See [`Patch::dio_pin_mode`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DioPinMode {
+    /// Shared, for each batch.
+    Shared,
+    /// Alone, for each batch.
+    Exclusive,
+    /// Shared, from before the first batch until the I/O is over; and each batch shares it again.
+    OverIo,
+    /// Shared, from before the first batch until the I/O is over.
+    OverIoOnce,
+}
+
+/// See [`Patch::range_lock`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RangeLock {
+    /// Whole pages are excluded, and a signal ends the wait for copies.
+    Whole,
+    /// A range begins with its first whole page, and a fault asks for a page's length from its
+    /// address on.
+    RoundsUp,
+    /// A signal ends the wait, and the I/O goes on without a range.
+    IgnoresSignal,
+}
+
+/// See [`Patch::fork_lock`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ForkLock {
+    /// Not at all.
+    None,
+    /// Direct I/O, until the call returns.
+    Call,
+    /// Direct I/O, until the request is over.
+    Io,
+    /// The same, and other users of pins until they give the pins back.
+    Pins,
 }
 
 bitflags! {

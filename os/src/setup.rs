@@ -3,6 +3,7 @@
 use emu::{Code, CpuId};
 use mmu::{VirtAddr, walk};
 
+use crate::direct_io::Cut;
 use crate::mm::user_pte;
 use crate::page::{Holder, PageFlags};
 use crate::task::{Process, ProcessId, TaskState};
@@ -59,6 +60,15 @@ impl<'w> Setup<'w> {
             name: name.to_string(),
             size,
             lba,
+        });
+    }
+
+    /// Direct I/O pins so many pages at a time, and cuts transfers at so many bytes.
+    pub fn cut_direct_io(&mut self, batch_pages: usize, bio_bytes: u64) {
+        assert!(batch_pages > 0 && bio_bytes > 0 && bio_bytes.is_multiple_of(512));
+        self.cx.dio_cut.set(Cut {
+            batch_pages,
+            bio_bytes,
         });
     }
 

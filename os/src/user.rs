@@ -6,8 +6,9 @@ use mmu::VirtAddr;
 use crate::direct_io::{self, DioId};
 use crate::file::{self, Fd};
 use crate::mm::VmFlags;
+use crate::registration::{self, RegionId};
 use crate::task::{ExitStatus, Pid, Signal};
-use crate::{Cx, Errno, exit, fork, futex, irq, sched, uaccess};
+use crate::{Cx, Errno, event, exit, fork, futex, irq, sched, uaccess};
 
 /// A program in user mode. It is a handle: which task acts is known from the CPU that acts.
 #[derive(Clone, Copy)]
@@ -329,6 +330,19 @@ impl<'w> User<'w> {
         futex::futex_wake(self.cx, at, count).await
     }
 
+    /// Sleeps until the event, which any process can name, has happened.
+    pub async fn wait_event(self, event: u32) {
+        self.enter();
+        event::wait(self.cx, event).await;
+        self.leave().await;
+    }
+
+    /// The event has happened.
+    pub async fn signal_event(self, event: u32) {
+        self.enter();
+        event::signal(self.cx, event).await;
+    }
+
     /// Lets another task run.
     pub async fn sched_yield(self) {
         self.enter();
@@ -370,28 +384,102 @@ impl<'w> User<'w> {
 
     /// Reads with O_DIRECT, and waits.
     pub async fn pread(self, fd: Fd, at: VirtAddr, len: u64, offset: u64) -> Result<u64, Errno> {
-        self.transfer(fd, at, len, offset, true).await
+        self.transfer(fd, &[(at, len)], offset, true).await
     }
 
     /// Writes with O_DIRECT, and waits.
     pub async fn pwrite(self, fd: Fd, at: VirtAddr, len: u64, offset: u64) -> Result<u64, Errno> {
-        self.transfer(fd, at, len, offset, false).await
+        self.transfer(fd, &[(at, len)], offset, false).await
+    }
+
+    /// Reads into several buffers (address, bytes) with O_DIRECT, and waits.
+    pub async fn preadv(
+        self,
+        fd: Fd,
+        segments: &[(VirtAddr, u64)],
+        offset: u64,
+    ) -> Result<u64, Errno> {
+        self.transfer(fd, segments, offset, true).await
+    }
+
+    /// Writes several buffers (address, bytes) with O_DIRECT, and waits.
+    pub async fn pwritev(
+        self,
+        fd: Fd,
+        segments: &[(VirtAddr, u64)],
+        offset: u64,
+    ) -> Result<u64, Errno> {
+        self.transfer(fd, segments, offset, false).await
     }
 
     async fn transfer(
         self,
         fd: Fd,
-        at: VirtAddr,
-        len: u64,
+        segments: &[(VirtAddr, u64)],
         offset: u64,
         to_memory: bool,
     ) -> Result<u64, Errno> {
         self.enter();
-        let what = direct_io::prepare(self.cx, fd, at, len, offset, to_memory)?;
+        let what = direct_io::prepare(self.cx, fd, segments, offset, to_memory)?;
         let Some(what) = what else { return Ok(0) };
-        direct_io::direct_io_worker(self.cx, what, false).await?;
+        direct_io::direct_io_worker(self.cx, &what, false).await?;
         self.leave().await;
-        Ok(what.len)
+        Ok(what.bytes())
+    }
+
+    /// Registers memory with a device: its pages stay pinned until [`User::unregister`].
+    /// `write`: the device may write them.
+    pub async fn register(self, at: VirtAddr, len: u64, write: bool) -> Result<RegionId, Errno> {
+        self.enter();
+        registration::register(self.cx, at, len, write).await
+    }
+
+    /// Ends a registration.
+    pub async fn unregister(self, region: RegionId) -> Result<(), Errno> {
+        self.enter();
+        registration::unregister(self.cx, region).await
+    }
+
+    /// The device writes sectors of a file into registered memory; waits for it.
+    pub async fn device_write(
+        self,
+        region: RegionId,
+        fd: Fd,
+        at: VirtAddr,
+        len: u64,
+        offset: u64,
+    ) -> Result<u64, Errno> {
+        self.device_transfer(region, fd, (at, len), offset, true)
+            .await
+    }
+
+    /// The device reads registered memory into sectors of a file; waits for it.
+    pub async fn device_read(
+        self,
+        region: RegionId,
+        fd: Fd,
+        at: VirtAddr,
+        len: u64,
+        offset: u64,
+    ) -> Result<u64, Errno> {
+        self.device_transfer(region, fd, (at, len), offset, false)
+            .await
+    }
+
+    async fn device_transfer(
+        self,
+        region: RegionId,
+        fd: Fd,
+        segment: (VirtAddr, u64),
+        offset: u64,
+        to_memory: bool,
+    ) -> Result<u64, Errno> {
+        self.enter();
+        let what = direct_io::prepare(self.cx, fd, &[segment], offset, to_memory)?;
+        let Some(what) = what else { return Ok(0) };
+        registration::transfer(self.cx, region, &what).await?;
+        self.leave().await;
+        Ok(what.bytes())
     }
 
     /// Submits a read.
@@ -425,11 +513,11 @@ impl<'w> User<'w> {
         to_memory: bool,
     ) -> Result<AioId, Errno> {
         self.enter();
-        let what = direct_io::prepare(self.cx, fd, at, len, offset, to_memory)?;
+        let what = direct_io::prepare(self.cx, fd, &[(at, len)], offset, to_memory)?;
         let Some(what) = what else {
             return Ok(AioId(None));
         };
-        let id = direct_io::direct_io_worker(self.cx, what, true).await?;
+        let id = direct_io::direct_io_worker(self.cx, &what, true).await?;
         Ok(AioId(Some(id)))
     }
 

@@ -2,8 +2,9 @@
 
 use crate::Reproducer;
 use crate::repro::{
-    dirty_loss, dma_thread, fork_write, forkscrew, forkscrew_reverse, lost_update, page_batch,
-    swap_count, swap_entry, swap_fork, swap_ro, takeover, vendor_512,
+    dio_batches, dio_crossed, dio_exit, dio_fork, dio_rev, dirty_loss, dma_thread, fork_write,
+    forkscrew, forkscrew_reverse, lost_update, page_batch, swap_count, swap_entry, swap_fork,
+    swap_ro, takeover, vendor_512,
 };
 
 /// Everything there is, in the order of the record.
@@ -21,4 +22,9 @@ pub const CATALOGUE: &[&dyn Reproducer] = &[
     &swap_fork::SwapFork,
     &dirty_loss::DirtyLoss,
     &page_batch::PageBatch,
+    &dio_fork::DioFork,
+    &dio_rev::DioRev,
+    &dio_crossed::DioCrossed,
+    &dio_batches::DioBatches,
+    &dio_exit::DioExit,
 ];

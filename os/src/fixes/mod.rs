@@ -4,20 +4,36 @@
 mod copy_if_foreign;
 mod copy_if_foreign_locked;
 mod count_is_one;
+mod dio_fork_sem;
+mod dio_fork_sem_to_end;
+mod dio_ranges;
+mod dio_ranges_ignore_signal;
+mod dio_ranges_round_up;
 mod drain_first;
+mod fast_entry_unshares;
 mod fast_gup;
 mod fork_copy_unlocked;
 mod fork_restore_present;
+mod mmap_sem_once;
+mod mmap_sem_over_io;
 mod no_dirty_at_unpin;
 mod no_swap_posted;
 mod no_swap_referenced;
 mod only_reference;
+mod page_lock_in_pin;
+mod page_lock_over_io;
+mod page_sem;
+mod page_sem_in_pin;
+mod page_sem_to_last;
+mod page_sem_under_mmap_sem;
 mod pg_gup;
 mod pg_gup_fast;
 mod pg_gup_recheck;
 mod pg_gup_write;
 mod pin_referenced;
+mod pins_hold_fork_lock;
 mod reuse_swap_page;
+mod submit_each_batch;
 mod unmap_count_first;
 mod unmap_recheck;
 mod wait_for_page_lock;
@@ -48,6 +64,22 @@ pub const ALL: &[&dyn Patch] = &[
     &fork_restore_present::ForkRestorePresent,
     &copy_if_foreign::CopyIfForeign,
     &copy_if_foreign_locked::CopyIfForeignLocked,
+    &page_lock_over_io::PageLockOverIo,
+    &page_lock_in_pin::PageLockInPin,
+    &page_sem::PageSemFirst,
+    &page_sem_to_last::PageSemToLast,
+    &page_sem_in_pin::PageSemInPin,
+    &page_sem_under_mmap_sem::PageSemUnderMmapSem,
+    &submit_each_batch::SubmitEachBatch,
+    &mmap_sem_over_io::MmapSemOverIo,
+    &mmap_sem_once::MmapSemOnce,
+    &dio_fork_sem::DioForkSem,
+    &dio_fork_sem_to_end::DioForkSemToEnd,
+    &fast_entry_unshares::FastEntryUnshares,
+    &pins_hold_fork_lock::PinsHoldForkLock,
+    &dio_ranges::DioRanges,
+    &dio_ranges_round_up::DioRangesRoundUp,
+    &dio_ranges_ignore_signal::DioRangesIgnoreSignal,
 ];
 
 /// A base kernel.
@@ -122,6 +154,81 @@ pub const ROWS: &[Row] = &[
         patches: &["fork-copy-if-foreign", "fork-copy-if-foreign-locked"],
         set: &[],
         about: "the same looks, under the page lock",
+    },
+    Row {
+        id: "A20",
+        kernel: Some("v2.6.18"),
+        patches: &["page-lock-over-io"],
+        set: &[],
+        about: "the page lock held from submission to completion, and around the copy",
+    },
+    Row {
+        id: "A21",
+        kernel: Some("v2.6.18"),
+        patches: &["page-lock-over-io", "page-lock-in-pin"],
+        set: &[],
+        about: "the page lock taken inside the pin",
+    },
+    Row {
+        id: "A22",
+        kernel: Some("v2.6.18"),
+        patches: &["page-sem"],
+        set: &[],
+        about: "a semaphore per page, from submission to the first transfer that ends",
+    },
+    Row {
+        id: "A23",
+        kernel: Some("v2.6.18"),
+        patches: &["page-sem", "page-sem-to-last"],
+        set: &[],
+        about: "a semaphore per page, from submission to the end of the request",
+    },
+    Row {
+        id: "A24",
+        kernel: Some("v2.6.18"),
+        patches: &["page-sem", "page-sem-to-last", "page-sem-in-pin"],
+        set: &[],
+        about: "a semaphore per page, from inside the pin to the end of the request",
+    },
+    Row {
+        id: "A25",
+        kernel: Some("v2.6.18"),
+        patches: &["page-sem", "page-sem-to-last", "page-sem-under-mmap-sem"],
+        set: &[],
+        about: "the page semaphores taken under an exclusive mmap_sem",
+    },
+    Row {
+        id: "A26",
+        kernel: Some("v2.6.18"),
+        patches: &[
+            "page-sem",
+            "page-sem-to-last",
+            "page-sem-under-mmap-sem",
+            "submit-each-batch",
+        ],
+        set: &[],
+        about: "A25, and each batch is queued before the next is pinned",
+    },
+    Row {
+        id: "A30",
+        kernel: Some("v2.6.18"),
+        patches: &["dio-ranges"],
+        set: &[],
+        about: "ranges of direct I/O and copies exclude each other",
+    },
+    Row {
+        id: "A32",
+        kernel: Some("v2.6.18"),
+        patches: &["dio-ranges", "dio-ranges-round-up"],
+        set: &[],
+        about: "A30, whose ranges begin with the first whole page",
+    },
+    Row {
+        id: "A35",
+        kernel: Some("v2.6.18"),
+        patches: &["dio-ranges", "dio-ranges-ignore-signal"],
+        set: &[],
+        about: "A30, whose caller ignores an interrupted entry",
     },
     Row {
         id: "A40",
@@ -227,6 +334,34 @@ pub const ROWS: &[Row] = &[
         patches: &["count-is-one", "unmap-unless-referenced"],
         set: &[],
         about: "reclaim unmaps no page with foreign references",
+    },
+    Row {
+        id: "B08",
+        kernel: Some("v2.6.18"),
+        patches: &["mmap-sem-over-io"],
+        set: &[],
+        about: "mmap_sem shared over the whole I/O, and again by each pin",
+    },
+    Row {
+        id: "B31",
+        kernel: Some("v2.6.18"),
+        patches: &["dio-fork-sem"],
+        set: &[],
+        about: "a semaphore between direct-I/O calls and fork",
+    },
+    Row {
+        id: "B34",
+        kernel: Some("v2.6.18"),
+        patches: &["dio-fork-sem", "pins-hold-fork-lock"],
+        set: &[],
+        about: "a semaphore between pins, as long as they last, and fork",
+    },
+    Row {
+        id: "B50",
+        kernel: Some("v2.6.29"),
+        patches: &["dio-fork-sem", "dio-fork-sem-to-end", "fast-entry-unshares"],
+        set: &[],
+        about: "the semaphore held to completion, and early un-sharing",
     },
     Row {
         id: "B10",

@@ -15,6 +15,13 @@ use super::transfers::{Piece, Place};
 use crate::{Holder, Kernel, MmId};
 
 impl Oracles {
+    /// The write `io` has begun: what it sends may be what its process held at any time from now.
+    pub fn write_begun(&self, cx: &Kernel<'_>, io: u32, mm: MmId, buffers: &[(VirtAddr, u64)]) {
+        let step = cx.machine.steps();
+        self.transfers.borrow_mut().begin(io, mm, buffers, step);
+        self.count_watched();
+    }
+
     /// A transfer of request `io` is queued in `slot`; its pages are pinned.
     #[allow(clippy::too_many_arguments)]
     pub fn io_submitted(

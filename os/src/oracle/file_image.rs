@@ -1,5 +1,5 @@
 //! `file-image`: each byte that direct I/O writes to the disk is a value that the writing process
-//! held at that address between its submission and now. Reported once for each page of a request.
+//! held at that address between its call and now. Reported once for each page of a request.
 
 use devices::Moved;
 use emu::Object;
@@ -47,7 +47,7 @@ impl Oracles {
         let message = format!(
             "request {} of process {} wrote {:#04x} to the disk from frame {} (sector {} of the \
              request, {}), but at address {} the process has held {:#04x} and not that since \
-             it submitted at step {}; {writer}",
+             it called at step {}; {writer}",
             request.number,
             cx.pid_of(request.mm),
             bytes[first],

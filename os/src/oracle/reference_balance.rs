@@ -206,6 +206,11 @@ fn count_holders(cx: &Kernel<'_>) -> BTreeMap<Pfn, Counted> {
     for pfn in cx.batches.borrow().waiting.iter().flatten() {
         frames.entry(*pfn).or_default().batched += 1;
     }
+    for region in cx.regions.borrow().values() {
+        for pfn in region.pages() {
+            frames.entry(*pfn).or_default().pins += 1;
+        }
+    }
     for dio in cx.requests.borrow().iter() {
         for pfn in &dio.pages {
             frames.entry(*pfn).or_default().pins += 1;

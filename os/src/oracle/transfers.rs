@@ -52,34 +52,62 @@ pub(super) struct Request {
     pub to_memory: bool,
     /// The step at which its first transfer was queued.
     pub step: u64,
-    /// In the order of addresses, one a page.
+    /// In the order in which they are transferred.
     pub pieces: Vec<Piece>,
+    /// They are one range: the addresses go up from page to page, one piece each.
+    contiguous: bool,
+    /// Of a write: the buffers, from the moment the call began.
+    buffers: Vec<(VirtAddr, u64)>,
+    /// Of a write: what the process stored over before the transfer was queued.
+    before: Vec<(VirtAddr, Vec<u8>, bool)>,
 }
 
 impl Request {
-    fn start(&self) -> VirtAddr {
-        self.pieces[0].va
-    }
-
-    fn end(&self) -> VirtAddr {
-        let last = &self.pieces[self.pieces.len() - 1];
-        last.va + last.len as u64
+    /// The pieces that lie in the page of `va`.
+    fn near(&self, va: VirtAddr) -> std::ops::Range<usize> {
+        if !self.contiguous {
+            return 0..self.pieces.len();
+        }
+        let first = self.pieces.first().map_or(0, |piece| piece.va.page().get());
+        match va.page().get().checked_sub(first) {
+            Some(at) if (at as usize) < self.pieces.len() => at as usize..at as usize + 1,
+            _ => 0..0,
+        }
     }
 
     fn overlaps(&self, mm: MmId, va: VirtAddr, len: u64) -> bool {
-        self.mm == mm && va < self.end() && self.start() < va + len
+        if self.mm != mm {
+            return false;
+        }
+        let over = |piece: &Piece| va < piece.va + piece.len as u64 && piece.va < va + len;
+        if self.has_buffer(va, len) {
+            return true;
+        }
+        match (self.contiguous, self.pieces.as_slice()) {
+            (true, [first, .., last]) => va < last.va + last.len as u64 && first.va < va + len,
+            (_, pieces) => pieces.iter().any(over),
+        }
+    }
+
+    fn has_buffer(&self, va: VirtAddr, len: u64) -> bool {
+        self.buffers
+            .iter()
+            .any(|(at, bytes)| va < *at + *bytes && *at < va + len)
     }
 
     /// The piece that covers `va`.
     pub fn piece_at(&self, va: VirtAddr) -> Option<&Piece> {
-        let at = va.page().get().checked_sub(self.start().page().get())?;
-        let piece = self.pieces.get(at as usize)?;
-        (piece.va <= va && va < piece.va + piece.len as u64).then_some(piece)
+        self.pieces[self.near(va)]
+            .iter()
+            .find(|piece| piece.va <= va && va < piece.va + piece.len as u64)
     }
 
-    fn piece_mut(&mut self, va: VirtAddr) -> Option<&mut Piece> {
-        let at = va.page().get().checked_sub(self.start().page().get())?;
-        self.pieces.get_mut(at as usize)
+    /// The pieces in the page of `va`.
+    fn pieces_in(&mut self, va: VirtAddr) -> impl Iterator<Item = &mut Piece> {
+        let near = self.near(va);
+        self.pieces[near]
+            .iter_mut()
+            .filter(move |piece| piece.va.page() == va.page())
     }
 }
 
@@ -147,6 +175,20 @@ impl Transfers {
         &mut self.all[place.request].pieces[place.piece]
     }
 
+    /// A write from these buffers has begun; nothing is pinned yet.
+    pub fn begin(&mut self, number: u32, mm: MmId, buffers: &[(VirtAddr, u64)], step: u64) {
+        self.all.push(Request {
+            number,
+            mm,
+            to_memory: false,
+            step,
+            pieces: Vec::new(),
+            contiguous: true,
+            buffers: buffers.to_vec(),
+            before: Vec::new(),
+        });
+    }
+
     /// The transfer in `slot` carries the next pieces of request `number`.
     pub fn submit(
         &mut self,
@@ -165,12 +207,27 @@ impl Transfers {
                 to_memory,
                 step,
                 pieces: Vec::new(),
+                contiguous: true,
+                buffers: Vec::new(),
+                before: Vec::new(),
             });
             self.all.len() - 1
         });
         let request = &mut self.all[at];
         let first = request.pieces.len();
-        request.pieces.extend(pieces);
+        for piece in pieces {
+            if let Some(last) = request.pieces.last() {
+                request.contiguous &=
+                    piece.va == last.va + last.len as u64 && piece.va.is_aligned(PAGE_SIZE as u64);
+            }
+            request.pieces.push(piece);
+            let piece = request.pieces.last_mut().expect("it was just pushed");
+            for (va, old, any) in &request.before {
+                if va.page() == piece.va.page() {
+                    piece.keep(va.offset(), old, *any);
+                }
+            }
+        }
         if self.slots.len() <= slot {
             self.slots.resize(slot + 1, None);
         }
@@ -254,10 +311,10 @@ impl Transfers {
     pub fn entry_changed(&mut self, mm: MmId, va: VirtAddr, old: Pfn, change: Change) {
         let page = va.page_down();
         for request in &mut self.all {
-            if request.overlaps(mm, page, PAGE_SIZE as u64)
-                && let Some(piece) = request.piece_mut(page)
-                && piece.pfn == old
-            {
+            if !request.overlaps(mm, page, PAGE_SIZE as u64) {
+                continue;
+            }
+            for piece in request.pieces_in(page).filter(|piece| piece.pfn == old) {
                 piece.changed = Some(change);
             }
         }
@@ -276,16 +333,18 @@ impl Transfers {
                 continue;
             }
             let to_memory = request.to_memory;
-            let Some(piece) = request.piece_mut(va) else {
-                continue;
-            };
-            if !to_memory {
-                piece.keep(va.offset(), old, any);
-            } else if by_store {
-                let set = piece
-                    .stored
-                    .get_or_insert_with(|| Box::new([0; PAGE_SIZE / 64]));
-                add_bytes(set, va.offset(), old.len());
+            if request.has_buffer(va, old.len() as u64) {
+                request.before.push((va, old.to_vec(), any));
+            }
+            for piece in request.pieces_in(va) {
+                if !to_memory {
+                    piece.keep(va.offset(), old, any);
+                } else if by_store {
+                    let set = piece
+                        .stored
+                        .get_or_insert_with(|| Box::new([0; PAGE_SIZE / 64]));
+                    add_bytes(set, va.offset(), old.len());
+                }
             }
         }
     }

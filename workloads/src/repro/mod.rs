@@ -1,5 +1,10 @@
 //! The programs, one file each.
 
+pub mod dio_batches;
+pub mod dio_crossed;
+pub mod dio_exit;
+pub mod dio_fork;
+pub mod dio_rev;
 pub mod dirty_loss;
 pub mod dma_thread;
 pub mod fork_write;

@@ -1,0 +1,259 @@
+//! `dio-fork`: a pinned page, a fork, a store: the small program for every fix that guards the pages
+//! of direct I/O while the disk works.
+
+use mmu::VirtAddr;
+use os::{Setup, User};
+
+use crate::{Parameter, Params, Reproducer, Verdict};
+
+const STORY: &str = "\
+One thread reads sectors into a page, another forks, a third stores elsewhere in the page. If the \
+fork comes between the pin and the last sector, and the store while the child still maps the page, \
+the parent gets a copy and the disk writes into the page that the child has kept. The fixes of 2008 \
+and 2009 that do not touch fork's copying lock something over the I/O: the page, a semaphore in the \
+page, a semaphore in the address space, mmap_sem, the range. Each has its own window. Red Hat bug \
+471613 and linux-mm, March 2009. Reduced: one page, a sector or two, no time: all orders are tried.";
+
+const PAGE: u64 = 4096;
+const SECTOR: u64 = 512;
+const DISK: u8 = 0xdd;
+const FILE: &str = "disk";
+
+/// The read is over: the early child may go.
+const OVER: u32 = 0;
+
+/// How the page is pinned.
+const SYNC: u64 = 0;
+const ASYNC: u64 = 1;
+const REGISTERED: u64 = 2;
+
+/// See the module.
+pub struct DioFork;
+
+impl Reproducer for DioFork {
+    fn name(&self) -> &'static str {
+        "dio-fork"
+    }
+
+    fn about(&self) -> &'static str {
+        "a thread reads into a page, another forks, a third stores to the page"
+    }
+
+    fn story(&self) -> &'static str {
+        STORY
+    }
+
+    fn parameters(&self) -> &'static [Parameter] {
+        &[
+            Parameter {
+                name: "pin",
+                about: "0: read, 1: asynchronous read, 2: memory registered with a device",
+                default: SYNC,
+                min: SYNC,
+                max: REGISTERED,
+            },
+            Parameter {
+                name: "bios",
+                about: "sectors read, each a transfer of its own",
+                default: 1,
+                min: 1,
+                max: 4,
+            },
+            Parameter {
+                name: "segments",
+                about: "buffers in the page, a sector each",
+                default: 1,
+                min: 1,
+                max: 2,
+            },
+            Parameter {
+                name: "fork",
+                about: "0: nobody forks",
+                default: 1,
+                min: 0,
+                max: 1,
+            },
+            Parameter {
+                name: "early",
+                about: "1: the reader forks first; that child shares the page until the read is over",
+                default: 0,
+                min: 0,
+                max: 1,
+            },
+            Parameter {
+                name: "store",
+                about: "where in the page the third thread stores",
+                default: 4,
+                min: 0,
+                max: 508,
+            },
+        ]
+    }
+
+    fn cpus(&self) -> u16 {
+        3
+    }
+
+    fn check(&self, params: &Params) -> Result<(), String> {
+        if !params.get("store").is_multiple_of(4) {
+            return Err("`store` is a multiple of 4".to_string());
+        }
+        if params.get("segments") > 1 && params.get("pin") != SYNC {
+            return Err("`segments` wants `pin=0`".to_string());
+        }
+        Ok(())
+    }
+
+    fn verdicts(&self) -> &'static [Verdict] {
+        const LOST: &[&str] = &["CHECK", "CORRUPT"];
+        const {
+            &[
+                Verdict::of("A01", "FWD")
+                    .bounded(3)
+                    .fixes(&["A01"])
+                    .words(LOST),
+                Verdict::of("A20", "FWD")
+                    .bounded(3)
+                    .fixes(&["A20"])
+                    .words(LOST),
+                Verdict::of("A21", "FWD").bounded(3).fixes(&["A21"]),
+                Verdict::of("A22", "FWD")
+                    .bounded(3)
+                    .fixes(&["A22"])
+                    .words(LOST),
+                Verdict::of("A22.early", "FWD")
+                    .bounded(3)
+                    .fixes(&["A22"])
+                    .set(&[("bios", 2)])
+                    .words(LOST),
+                Verdict::of("A23", "FWD")
+                    .bounded(3)
+                    .fixes(&["A23"])
+                    .words(LOST),
+                Verdict::of("A24", "FWD").bounded(3).fixes(&["A24"]),
+                Verdict::of("A26", "FWD").bounded(3).fixes(&["A26"]),
+                Verdict::of("A20.twice", "FWD")
+                    .bounded(3)
+                    .fixes(&["A20"])
+                    .set(&[("segments", 2), ("fork", 0)])
+                    .words(&["DEADLOCK"]),
+                Verdict::of("A30", "FWD").bounded(3).fixes(&["A30"]),
+                Verdict::of("A30.async", "FWD")
+                    .bounded(3)
+                    .fixes(&["A30"])
+                    .set(&[("pin", 1)]),
+                Verdict::of("A31", "FWD")
+                    .bounded(3)
+                    .fixes(&["A30"])
+                    .set(&[("early", 1), ("fork", 0)])
+                    .words(&["LIVELOCK"]),
+                Verdict::of("A01.early", "FWD")
+                    .bounded(3)
+                    .fixes(&["A01"])
+                    .set(&[("early", 1), ("fork", 0)]),
+                Verdict::of("A32", "FWD")
+                    .bounded(3)
+                    .fixes(&["A32"])
+                    .set(&[("store", 0)])
+                    .words(LOST),
+                Verdict::of("A32.inside", "FWD").bounded(3).fixes(&["A32"]),
+                Verdict::of("A32.whole", "FWD")
+                    .bounded(3)
+                    .fixes(&["A30"])
+                    .set(&[("store", 0)]),
+                Verdict::of("B31", "FWD").bounded(3).fixes(&["B31"]),
+                Verdict::of("B31.async", "FWD")
+                    .bounded(3)
+                    .fixes(&["B31"])
+                    .set(&[("pin", 1)])
+                    .words(LOST),
+                Verdict::of("B33", "FWD")
+                    .bounded(3)
+                    .fixes(&["B31"])
+                    .set(&[("pin", 2)])
+                    .words(LOST),
+                Verdict::of("B34", "FWD").bounded(3).fixes(&["B34"]),
+                Verdict::of("B50", "FWD").bounded(3).fixes(&["B50"]),
+                Verdict::of("B50.async", "FWD")
+                    .bounded(3)
+                    .fixes(&["B50"])
+                    .set(&[("pin", 1)]),
+                Verdict::of("B51", "FWD")
+                    .bounded(3)
+                    .fixes(&["B50"])
+                    .set(&[("pin", 2)])
+                    .words(LOST),
+                Verdict::of("B08", "FWD")
+                    .bounded(3)
+                    .fixes(&["B08"])
+                    .words(&["DEADLOCK"]),
+                Verdict::of("B08.once", "FWD")
+                    .bounded(3)
+                    .fixes(&["B08", "mmap-sem-once"]),
+            ]
+        }
+    }
+
+    fn prepare<'w>(&self, setup: &mut Setup<'w>, params: &Params) {
+        let (pin, bios) = (params.get("pin"), params.get("bios"));
+        let (segments, store) = (params.get("segments"), params.get("store"));
+        let bytes = SECTOR * bios * segments;
+        setup.cut_direct_io(64, if bios > 1 { SECTOR } else { PAGE });
+        setup.file(FILE, bytes, DISK);
+        let process = setup.empty_process("dio-fork");
+        setup.keep_memory(process);
+        let page = setup.map(process, PAGE);
+        setup.fill(process, page, PAGE, 0x11);
+        let at = page + SECTOR;
+        let each = SECTOR * bios;
+        let early = params.get("early") == 1;
+        setup.thread(process, "reader", 0, move |user| async move {
+            if early {
+                let child = user.fork(|user| async move {
+                    user.wait_event(OVER).await;
+                    0
+                });
+                child.await.expect("memory is free");
+            }
+            match pin {
+                SYNC => read(user, at, each, segments).await,
+                ASYNC => read_async(user, at, each).await,
+                _ => read_registered(user, at, each).await,
+            }
+            if early {
+                user.signal_event(OVER).await;
+            }
+            if let Some(at) = user.find_mismatch(at, bytes, DISK).await {
+                user.check_failed(format!("byte {at} of what was read is lost"));
+            }
+        });
+        if params.get("fork") == 1 {
+            setup.thread(process, "forker", 1, |user| async move {
+                let _ = user.fork(|_| async { 0 }).await;
+            });
+        }
+        setup.thread(process, "storer", 2, move |user| async move {
+            user.store_u32(page + store, 1).await;
+        });
+    }
+}
+
+async fn read(user: User<'_>, at: VirtAddr, each: u64, segments: u64) {
+    let file = user.open(FILE).await.expect("prepared");
+    let all: Vec<_> = (0..segments).map(|it| (at + it * each, each)).collect();
+    user.preadv(file, &all, 0).await.expect("mapped");
+}
+
+async fn read_async(user: User<'_>, at: VirtAddr, len: u64) {
+    let file = user.open(FILE).await.expect("prepared");
+    let request = user.aio_read(file, at, len, 0).await.expect("mapped");
+    user.aio_wait(request).await.expect("submitted");
+}
+
+async fn read_registered(user: User<'_>, at: VirtAddr, len: u64) {
+    let file = user.open(FILE).await.expect("prepared");
+    let region = user.register(at, len, true).await.expect("mapped");
+    let moved = user.device_write(region, file, at, len, 0).await;
+    moved.expect("registered");
+    user.unregister(region).await.expect("registered");
+}
