@@ -127,37 +127,25 @@ fn the_result_does_not_depend_on_the_number_of_workers() {
     }
 }
 
-/// What an exploration counts is what single runs of the same seeds give.
+/// What an exploration counts is what single runs of the same seeds give; the first failure is
+/// that of the lowest seed that fails.
 #[test]
-fn a_schedule_is_the_run_of_its_seed() {
+fn a_schedule_is_the_run_of_its_seed() -> Result<(), shootdown::Error> {
     for chooser in ["random", "pct:3"] {
-        let it = explore(&[
-            "lost-update",
-            "--chooser",
-            chooser,
-            "--schedules",
-            "40",
-            "--json",
-        ]);
-        let it = it.json();
-        let first = &it["first_failure"];
-        let seed = first["seed"].to_string();
-        let run = shootdown(
-            "run",
-            &[
-                "lost-update",
-                "--chooser",
-                chooser,
-                "--seed",
-                &seed,
-                "--json",
-            ],
-        );
-        let run: Value = serde_json::from_str(&run.stdout).expect("JSON");
-        assert_eq!(run["digest"], first["digest"], "{chooser}");
-        assert_eq!(run["chooser"], *chooser);
-        assert_eq!(it["chooser"], *chooser);
+        let run = Run::of("lost-update")?.chooser(chooser)?;
+        let failing: Vec<u64> = run.session(|session| {
+            (1..=40)
+                .filter(|seed| !session.run(*seed).is_clean())
+                .collect()
+        })?;
+        let it = Explore::new(run).schedules(40).run()?;
+        let first = it.first_failure.as_ref().expect("updates are lost");
+        assert_eq!(it.failing, failing.len() as u64, "{chooser}");
+        assert_eq!(first.seed, failing[0], "{chooser}");
+        assert_eq!(first.schedule, failing[0], "{chooser}");
+        assert_eq!(it.configuration.chooser.to_string(), chooser);
     }
+    Ok(())
 }
 
 #[test]
