@@ -260,8 +260,12 @@ fn wall_seconds() -> f64 {
 
 type Work<'a> = Box<dyn Fn() -> u64 + 'a>;
 
-/// Times each of these in turns, and keeps the best of each.
-fn timed(rounds: usize, all: Vec<(&'static str, Option<f64>, Work<'_>)>) -> Vec<Entry> {
+/// Times each of these in turns, so many times over, and keeps the best of each.
+fn timed(
+    rounds: usize,
+    repeats: u32,
+    all: Vec<(&'static str, Option<f64>, Work<'_>)>,
+) -> Vec<Entry> {
     let mut entries: Vec<Entry> = all
         .iter()
         .map(|(who, decisions, _)| Entry {
@@ -274,8 +278,11 @@ fn timed(rounds: usize, all: Vec<(&'static str, Option<f64>, Work<'_>)>) -> Vec<
     for _ in 0..rounds {
         for (entry, (_, _, work)) in entries.iter_mut().zip(&all) {
             let start = processor_seconds();
-            entry.schedules = work();
-            entry.seconds = entry.seconds.min(processor_seconds() - start);
+            for _ in 0..repeats {
+                entry.schedules = work();
+            }
+            let seconds = (processor_seconds() - start) / f64::from(repeats);
+            entry.seconds = entry.seconds.min(seconds);
         }
     }
     entries
@@ -285,7 +292,7 @@ fn print(program: &str, how: &str, sampled: bool, entries: &[Entry]) {
     println!("\n{program}, {how}");
     println!(
         "  {:<10} {:>10} {:>9} {:>12} {:>13} {:>14}  ours to it",
-        "", "schedules", "seconds", "schedules/s", "decisions a", "decisions/s"
+        "", "schedules", "seconds", "schedules/s", "decisions", "decisions/s"
     );
     let ours = entries.first().filter(|it| it.who == "shootdown");
     for it in entries {
@@ -306,16 +313,23 @@ fn print(program: &str, how: &str, sampled: bool, entries: &[Entry]) {
                     our_rate / rate * at_equal
                 )
             }
-            Some(ours) => format!("{:.4} of the time", ours.seconds / it.seconds),
+            Some(ours) => format!("{:.3} of the time", ours.seconds / it.seconds),
         };
         println!(
-            "  {:<10} {:>10} {:>9.3} {:>12.0} {:>13} {:>14}  {ratio}",
+            "  {:<10} {:>10} {:>9.5} {:>12.0} {:>13} {:>14}  {ratio}",
             it.who, it.schedules, it.seconds, rate, each, all
         );
     }
 }
 
-fn compare(program: &str, name: &'static str, shuttle: fn(), loom: fn()) -> Result<(), Error> {
+/// `repeats`: how often to search, so that it takes long enough to be measured.
+fn compare(
+    program: &str,
+    name: &'static str,
+    shuttle: fn(),
+    loom: fn(),
+    repeats: u32,
+) -> Result<(), Error> {
     let samples = SAMPLES as usize;
     let (random, pct) = ("counted-random".to_string(), format!("counted-pct:{DEPTH}"));
     shootdown(name, "random", Some(1))?;
@@ -330,6 +344,7 @@ fn compare(program: &str, name: &'static str, shuttle: fn(), loom: fn()) -> Resu
     };
     let entries = timed(
         ROUNDS,
+        1,
         vec![
             (
                 "shootdown",
@@ -349,6 +364,7 @@ fn compare(program: &str, name: &'static str, shuttle: fn(), loom: fn()) -> Resu
     print(program, "random", true, &entries);
     let entries = timed(
         ROUNDS,
+        1,
         vec![
             (
                 "shootdown",
@@ -383,10 +399,11 @@ fn compare(program: &str, name: &'static str, shuttle: fn(), loom: fn()) -> Resu
         None,
         Box::new(move || in_shuttle(DfsScheduler::new(None, false), shuttle)),
     ));
-    let mut entries = timed(ROUNDS, searches);
+    let mut entries = timed(ROUNDS, repeats, searches);
     // loom takes long enough to be measured once.
     entries.extend(timed(
         1,
+        repeats,
         vec![("loom", None, Box::new(move || in_loom(loom)))],
     ));
     print(program, "exhausted", false, &entries);
@@ -403,11 +420,13 @@ fn main() -> Result<(), Error> {
         "lost-update",
         shuttle_lost_update,
         loom_lost_update,
+        1,
     )?;
     compare(
         "store-buffering: 2 threads, a store and a load each",
         "peers-store-buffering",
         shuttle_store_buffering,
         loom_store_buffering,
+        500,
     )
 }
