@@ -160,6 +160,29 @@ impl<'w> Machine<'w> {
         }
     }
 
+    /// Whether only a handler on top of it keeps a CPU from going on.
+    fn interrupted(&self, actor: ActorId) -> bool {
+        matches!(actor.role(), Role::Cpu(cpu) if self.cpus[cpu.0 as usize].handler_depth.get() > 0)
+            && self.engine.announced[self.slot(actor)]
+                .get()
+                .is_some_and(|it| self.satisfied(actor, it.request.want))
+    }
+
+    fn note_masked(&self) {
+        let mut masked = self.engine.masked.borrow_mut();
+        masked.clear();
+        for (number, cpu) in self.cpus.iter().enumerate() {
+            let id = CpuId(number as u16);
+            let depth = cpu.handler_depth.get();
+            if depth > 0 {
+                masked.push(ActorId::cpu(id));
+            }
+            if !cpu.irqs_enabled.get() || usize::from(depth) >= MAX_NESTING {
+                masked.push(ActorId::irq(id));
+            }
+        }
+    }
+
     fn deliverable(&self, cpu: CpuId) -> bool {
         let cpu = &self.cpus[cpu.0 as usize];
         cpu.irqs_enabled.get()
@@ -200,24 +223,35 @@ impl<'w> Machine<'w> {
         }
         let mut candidates = engine.candidates.borrow_mut();
         candidates.clear();
-        let keeps_time = engine.keeps_time.get();
+        let mut interrupted = engine.interrupted.borrow_mut();
+        interrupted.clear();
+        let (keeps_time, tracking) = (engine.keeps_time.get(), engine.tracking.get());
         self.for_each_marked(|slot| {
             if keeps_time && engine.timed.key_of(slot) == WinnerTree::NONE {
                 return;
             }
             if let Some(candidate) = self.candidate(slot) {
                 candidates.push(candidate);
+            } else if tracking && self.interrupted(self.actor_of_slot(slot)) {
+                interrupted.push(self.actor_of_slot(slot));
             }
         });
         if candidates.is_empty() {
             return None;
         }
         let mut footprint = engine.footprint.borrow_mut();
+        if engine.tracking.get() {
+            self.note_masked();
+        }
+        let masked = engine.masked.borrow();
         let choice = Choice {
             step: engine.steps.get() + 1,
             last: engine.last.get(),
             enabled: &candidates,
             touched: &footprint,
+            interrupted: &interrupted,
+            masked: &masked,
+            violated: !self.violations.borrow().is_empty(),
         };
         let chosen = engine
             .chooser

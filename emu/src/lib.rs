@@ -14,6 +14,7 @@ pub mod choose;
 pub mod cost;
 mod dma;
 mod executor;
+pub mod explore;
 mod id;
 mod lock;
 mod machine;

@@ -143,6 +143,10 @@ pub(crate) struct Engine {
     pub candidates: RefCell<Vec<(ActorId, crate::Request)>>,
     /// Of this run.
     pub seed: Cell<u64>,
+    /// See [`crate::Choice::interrupted`].
+    pub interrupted: RefCell<Vec<ActorId>>,
+    /// See [`crate::Choice::masked`].
+    pub masked: RefCell<Vec<ActorId>>,
     pub spinner_rng: RefCell<ChaCha8Rng>,
     /// Seeded when a run first uses the disk.
     pub disk_rng: RefCell<ChaCha8Rng>,
@@ -868,6 +872,8 @@ impl Engine {
             marked: vec![Cell::new(0); slots.div_ceil(64)],
             candidates: RefCell::default(),
             seed: Cell::new(0),
+            interrupted: RefCell::default(),
+            masked: RefCell::default(),
             spinner_rng: RefCell::new(rng::stream(0, rng::Purpose::Spinner)),
             disk_rng: RefCell::new(rng::stream(0, rng::Purpose::Disk)),
             idle_rng: RefCell::new(rng::stream(0, rng::Purpose::Idle)),

@@ -144,6 +144,11 @@ impl Object {
         Object::new(Kind::Sector, at.get() / mmu::SECTOR_SIZE as u64)
     }
 
+    /// The object of [`Object::raw`].
+    pub(crate) const fn from_raw(raw: u64) -> Object {
+        Object(raw)
+    }
+
     /// Private work.
     pub const PRIVATE: Object = Object::new(Kind::Private, 0);
 

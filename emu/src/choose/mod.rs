@@ -95,6 +95,13 @@ pub struct Choice<'a> {
     pub enabled: &'a [(ActorId, Request)],
     /// What the last step touched, if the chooser [tracks](Chooser::tracks) that.
     pub touched: &'a [(Object, Access)],
+    /// CPUs that could go on if no handler ran on top of them, if it tracks.
+    pub interrupted: &'a [ActorId],
+    /// Actors that their own CPU holds back: its interrupts are off, or a handler runs on it. If
+    /// the chooser tracks.
+    pub masked: &'a [ActorId],
+    /// Whether an oracle has fired.
+    pub violated: bool,
 }
 
 /// How a run came out, for a chooser.

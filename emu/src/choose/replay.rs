@@ -152,6 +152,9 @@ mod tests {
             last: None,
             enabled: &enabled,
             touched: &[],
+            interrupted: &[],
+            masked: &[],
+            violated: false,
         };
         assert_eq!(chooser.choose(&choice(2)), Ok(ActorId::cpu(CpuId(0))));
         assert_eq!(

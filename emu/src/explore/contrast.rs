@@ -1,0 +1,162 @@
+//! Contrast: the passing schedule nearest to a failing one, and the two steps whose order decides.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::lanes::{LaneSet, Lanes, bit};
+use super::schedule::Follow;
+use super::shrink::follow;
+use super::trace::{Touched, Trace};
+use super::{Runner, Schedule};
+use crate::{Access, ActorId, Choice, Chooser, End, Object, Want};
+
+/// The nearest passing schedule.
+#[derive(Clone, Debug)]
+pub struct Contrast {
+    /// Who takes the steps.
+    pub schedule: Schedule,
+    /// The step of the failing run that comes first there, and in the passing run second.
+    pub first: u64,
+    /// The other one.
+    pub second: u64,
+    /// What they both touch.
+    pub object: Option<Object>,
+}
+
+/// Turns the races of a failing schedule round, one at a time, the last first, until a run is
+/// clean. At most so many runs.
+pub fn contrast(
+    runner: &mut dyn Runner,
+    cpus: u16,
+    schedule: &Schedule,
+    most_runs: u64,
+) -> Option<Contrast> {
+    let watch = Rc::new(RefCell::new(Watch::new(cpus)?));
+    let inner = Follow::new(schedule.turns(), cpus, Rc::default());
+    runner.run(Box::new(Watching(inner, Rc::clone(&watch))));
+    let watch = watch.borrow();
+    let mut pairs = watch.pairs.clone();
+    pairs.sort_by(|one, other| other.cmp(one));
+    for (first, second) in pairs.into_iter().take(most_runs as usize) {
+        let turned = watch.turned(first, second);
+        let (outcome, followed) = follow(runner, cpus, turned);
+        if outcome.violation.is_none() && outcome.whole {
+            return Some(Contrast {
+                schedule: Schedule::of(followed.actors),
+                first: first as u64 + 1,
+                second: second as u64 + 1,
+                object: watch.shared(first, second),
+            });
+        }
+    }
+    None
+}
+
+/// A run's events and races.
+struct Watch {
+    lanes: Lanes,
+    trace: Trace,
+    actors: Vec<ActorId>,
+    /// Who could go on before each event, and whom its own CPU held back.
+    enabled: Vec<(LaneSet, LaneSet)>,
+    touched: Vec<Vec<Touched>>,
+    pairs: Vec<(usize, usize)>,
+    want: Want,
+    over: bool,
+}
+
+impl Watch {
+    fn new(cpus: u16) -> Option<Watch> {
+        let lanes = Lanes::new(cpus)?;
+        Some(Watch {
+            lanes,
+            trace: Trace::new(lanes, false),
+            actors: Vec::new(),
+            enabled: Vec::new(),
+            touched: Vec::new(),
+            pairs: Vec::new(),
+            want: Want::Touch,
+            over: false,
+        })
+    }
+
+    fn step(&mut self, touched: &[(Object, Access)]) {
+        let Some(actor) = self.actors.last() else {
+            return;
+        };
+        let Some(lane) = self.lanes.of(*actor).filter(|_| !self.over) else {
+            return;
+        };
+        let mut all = Vec::new();
+        super::dfs::once_each(touched, &mut all);
+        let mut races = Vec::new();
+        let enabled = &self.enabled;
+        let number = self.trace.len();
+        let waited = super::dfs::waited(self.want);
+        self.trace
+            .push(lane, &all, waited, &|event| enabled[event], &mut races);
+        self.touched.push(all);
+        self.pairs
+            .extend(races.iter().map(|race| (race.first, number)));
+    }
+
+    /// The schedule in which what does not have to come after `first` comes before it, up to
+    /// `second`; then as it was.
+    fn turned(&self, first: usize, second: usize) -> Vec<(ActorId, u32)> {
+        let one = |event: usize| (self.actors[event], 1);
+        let free = |event: &usize| !self.trace.before(first, *event) || *event == second;
+        let moved = (first + 1..=second).filter(free).map(one);
+        let stays = (first..second).filter(|event| *event == first || !free(event));
+        (0..first)
+            .map(one)
+            .chain(moved)
+            .chain(stays.map(one))
+            .chain((second + 1..self.actors.len()).map(one))
+            .collect()
+    }
+
+    fn shared(&self, first: usize, second: usize) -> Option<Object> {
+        self.touched[second].iter().find_map(|one| {
+            self.touched[first]
+                .iter()
+                .any(|other| other.object == one.object && (one.writes || other.writes))
+                .then(|| Object::from_raw(one.object))
+        })
+    }
+}
+
+struct Watching(Follow, Rc<RefCell<Watch>>);
+
+impl Chooser for Watching {
+    fn choose(&mut self, choice: &Choice<'_>) -> Result<ActorId, String> {
+        let actor = self.0.choose(choice)?;
+        let mut watch = self.1.borrow_mut();
+        watch.step(choice.touched);
+        // What comes after the violation decides nothing.
+        watch.over |= choice.violated;
+        let lanes = watch.lanes;
+        let enabled = choice.enabled.iter().filter_map(|it| lanes.of(it.0));
+        let masked = choice.masked.iter().filter_map(|it| lanes.of(*it));
+        watch.enabled.push((
+            enabled.fold(0, |set, lane| set | bit(lane)),
+            masked.fold(0, |set, lane| set | bit(lane)),
+        ));
+        watch.actors.push(actor);
+        let request = choice.enabled.iter().find(|it| it.0 == actor);
+        watch.want = request.map_or(Want::Touch, |it| it.1.want);
+        Ok(actor)
+    }
+
+    fn reseed(&mut self, seed: u64) {
+        self.0.reseed(seed);
+    }
+
+    fn tracks(&self) -> bool {
+        true
+    }
+
+    fn ended(&mut self, end: &End<'_>) -> Result<(), String> {
+        self.1.borrow_mut().step(end.touched);
+        Ok(())
+    }
+}

@@ -1,0 +1,444 @@
+//! Depth-first search, statelessly: each schedule is a run from the start that follows the stack,
+//! and goes on by itself from where the stack ends.
+//!
+//! - [`Reduction::None`]: every choice is tried.
+//! - [`Reduction::Dpor`]: source sets and sleep sets (Abdulla et al., POPL 2014): a choice is
+//!   tried when a race shows that it leads to another class of executions.
+//! - Bounded: a preemption is leaving a CPU that could go on for another CPU; devices and
+//!   interrupts are free. A reversal may cost a preemption where it is found and none at the
+//!   beginning of the CPU's turn, so it is tried at both (Coons et al., OOPSLA 2013). Only
+//!   devices sleep: taking their step earlier costs nothing, so what they put to sleep is within
+//!   the bound; for a CPU it might not be.
+//! - [`Reduction::Merge`]: every choice is tried, and a state seen before is not gone on from
+//!   (see [`merge`](super::merge)).
+
+use super::lanes::{Footprint, Lane, LaneSet, Lanes, bit, conflict, each, footprint};
+use super::merge::Merger;
+use super::trace::{Race, Touched, Trace, Waited};
+use super::{Reduction, Schedule};
+use crate::{Access, ActorId, Choice, End, Object, Request, Want};
+
+/// A lane that need not go, and what its step would touch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sleeper {
+    pub lane: Lane,
+    pub footprint: Footprint,
+}
+
+/// A choice on the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Node {
+    pub chosen: Lane,
+    pub enabled: LaneSet,
+    /// CPUs that only a handler on top of them holds up.
+    pub interrupted: LaneSet,
+    /// Lanes that their own CPU holds back.
+    pub masked: LaneSet,
+    /// To be tried, or tried.
+    pub backtrack: LaneSet,
+    /// Tried, the chosen one excluded.
+    pub done: LaneSet,
+    /// Preemptions before it.
+    pub preemptions: u32,
+    /// The CPU that took a step last.
+    pub last_cpu: Option<Lane>,
+    /// Nothing more is tried here: another item does.
+    pub frozen: bool,
+    pub sleep: Vec<Sleeper>,
+    /// Those of `done` that later choices can let sleep.
+    pub slept: Vec<Sleeper>,
+}
+
+impl Node {
+    /// What it costs to let `lane` go next.
+    pub fn cost(&self, lanes: Lanes, lane: Lane) -> u32 {
+        let leaves = self
+            .last_cpu
+            .is_some_and(|last| last != lane && (self.enabled | self.interrupted) & bit(last) != 0);
+        u32::from(lanes.is_cpu(lane) && leaves)
+    }
+
+    fn asleep(&self) -> LaneSet {
+        self.sleep.iter().fold(0, |set, it| set | bit(it.lane))
+    }
+}
+
+/// How a run that followed the search came out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Way {
+    /// To its end.
+    Whole,
+    /// Every way on from there is, or will be, searched elsewhere.
+    Redundant,
+}
+
+pub(crate) struct Dfs {
+    pub lanes: Lanes,
+    bound: Option<u32>,
+    reduction: Reduction,
+    pub stack: Vec<Node>,
+    trace: Trace,
+    merger: Option<Merger>,
+    /// The choice that comes next.
+    depth: usize,
+    /// The request of the step at hand.
+    want: Want,
+    redundant: bool,
+    /// A choice was left out because it costs a preemption too many.
+    pub cut: bool,
+    /// More devices at once than lanes.
+    pub crowded: bool,
+    races: Vec<Race>,
+    touched: Vec<Touched>,
+}
+
+impl Dfs {
+    pub fn new(lanes: Lanes, bound: Option<u32>, reduction: Reduction) -> Dfs {
+        Dfs {
+            lanes,
+            bound,
+            reduction,
+            stack: Vec::new(),
+            trace: Trace::new(lanes, bound.is_some()),
+            merger: (reduction == Reduction::Merge).then(Merger::new),
+            depth: 0,
+            want: Want::Touch,
+            redundant: false,
+            cut: false,
+            crowded: false,
+            races: Vec::new(),
+            touched: Vec::new(),
+        }
+    }
+
+    /// Another run begins.
+    pub fn begin(&mut self) {
+        self.depth = 0;
+        self.redundant = false;
+        if let Some(merger) = &mut self.merger {
+            merger.begin();
+        }
+    }
+
+    pub fn way(&self) -> Way {
+        if self.redundant {
+            Way::Redundant
+        } else {
+            Way::Whole
+        }
+    }
+
+    /// Who went, step by step.
+    pub fn schedule(&self) -> Schedule {
+        let actors = self.stack.iter().map(|it| self.lanes.actor(it.chosen));
+        Schedule::of(actors)
+    }
+
+    /// Preemptions of the run at hand.
+    pub fn preemptions(&self) -> u32 {
+        self.stack
+            .last()
+            .map_or(0, |it| it.preemptions + it.cost(self.lanes, it.chosen))
+    }
+
+    pub fn choose(&mut self, choice: &Choice<'_>) -> Result<ActorId, String> {
+        self.step_done(choice.touched);
+        let at = self.depth;
+        self.depth += 1;
+        if at == self.stack.len() && !self.grow(choice) {
+            self.redundant = true;
+            self.depth -= 1;
+            return Err("searched elsewhere".to_string());
+        }
+        let actor = self.lanes.actor(self.stack[at].chosen);
+        let request = choice.enabled.iter().find(|it| it.0 == actor);
+        self.want = request.map_or(Want::Touch, |it| it.1.want);
+        Ok(actor)
+    }
+
+    /// The footprint of the step before the present choice is known now.
+    fn step_done(&mut self, touched: &[(Object, Access)]) {
+        let Some(event) = self.depth.checked_sub(1) else {
+            return;
+        };
+        let lane = self.stack[event].chosen;
+        if let Some(merger) = &mut self.merger {
+            merger.step(self.lanes, lane, touched);
+        }
+        if event < self.trace.len() || self.reduction != Reduction::Dpor {
+            return;
+        }
+        self.race(lane, touched, waited(self.want));
+    }
+
+    /// Adds a step to the trace, and the choices that its races ask for.
+    fn race(&mut self, lane: Lane, touched: &[(Object, Access)], waited: Waited) {
+        let mut all = std::mem::take(&mut self.touched);
+        once_each(touched, &mut all);
+        let mut races = std::mem::take(&mut self.races);
+        races.clear();
+        let stack = &self.stack;
+        self.trace.push(
+            lane,
+            &all,
+            waited,
+            &|event| (stack[event].enabled, stack[event].masked),
+            &mut races,
+        );
+        for race in &races {
+            match self.bound {
+                None => self.backtrack(race),
+                Some(_) => self.backtrack_within(race, lane),
+            }
+        }
+        self.races = races;
+        self.touched = all;
+    }
+
+    fn backtrack(&mut self, race: &Race) {
+        let node = &mut self.stack[race.first];
+        if node.backtrack & race.initials == 0 {
+            node.backtrack |= race.initials & race.initials.wrapping_neg();
+        }
+    }
+
+    /// Conservatively, since whoever is tried may be too dear: everybody who can begin the
+    /// reversal, here and where the turn of the CPU began.
+    fn backtrack_within(&mut self, race: &Race, lane: Lane) {
+        self.try_at(race.first, race.initials, lane);
+        let begin = self.turn_began(race.first);
+        if begin != race.first {
+            self.try_at(begin, race.initials, lane);
+        }
+    }
+
+    fn try_at(&mut self, at: usize, initials: LaneSet, lane: Lane) {
+        let node = &mut self.stack[at];
+        let can = if node.enabled & bit(lane) != 0 {
+            bit(lane)
+        } else {
+            initials & node.enabled
+        };
+        node.backtrack |= if can != 0 { can } else { node.enabled };
+    }
+
+    /// The first step of the CPU that was going at `at`.
+    fn turn_began(&self, at: usize) -> usize {
+        let cpu = if self.lanes.is_cpu(self.stack[at].chosen) {
+            Some(self.stack[at].chosen)
+        } else {
+            self.stack[at].last_cpu
+        };
+        (0..=at)
+            .rev()
+            .find(|&it| Some(self.stack[it].chosen) == cpu && self.stack[it].last_cpu != cpu)
+            .unwrap_or(0)
+    }
+
+    /// A choice that was not made before; `false` if nothing here needs to be looked at.
+    fn grow(&mut self, choice: &Choice<'_>) -> bool {
+        let Some(mut node) = self.node_for(choice) else {
+            return false;
+        };
+        if let Some(merger) = &mut self.merger
+            && merger.seen(&node, choice.violated)
+        {
+            return false;
+        }
+        let awake = node.enabled & !node.asleep();
+        let free = each(awake).filter(|lane| {
+            let dear = self
+                .bound
+                .is_some_and(|most| node.preemptions + node.cost(self.lanes, *lane) > most);
+            !dear
+        });
+        let preferred = |lane: &Lane| {
+            let goes_on = node.last_cpu == Some(*lane);
+            (!goes_on, node.cost(self.lanes, *lane), *lane)
+        };
+        let Some(chosen) = free.min_by_key(preferred) else {
+            return false;
+        };
+        node.chosen = chosen;
+        node.backtrack = match self.reduction {
+            Reduction::Dpor => bit(chosen),
+            Reduction::None | Reduction::Merge => node.enabled,
+        };
+        self.stack.push(node);
+        true
+    }
+
+    fn node_for(&mut self, choice: &Choice<'_>) -> Option<Node> {
+        let mut enabled = 0;
+        for (actor, _) in choice.enabled {
+            let Some(lane) = self.lanes.of(*actor) else {
+                self.crowded = true;
+                return None;
+            };
+            enabled |= bit(lane);
+        }
+        let set = |actors: &[ActorId]| {
+            let lanes = actors.iter().filter_map(|it| self.lanes.of(*it));
+            lanes.fold(0, |set, lane| set | bit(lane))
+        };
+        let (interrupted, masked) = (set(choice.interrupted), set(choice.masked));
+        let (preemptions, last_cpu) = match self.stack.last() {
+            None => (0, None),
+            Some(parent) => (
+                parent.preemptions + parent.cost(self.lanes, parent.chosen),
+                if self.lanes.is_cpu(parent.chosen) {
+                    Some(parent.chosen)
+                } else {
+                    parent.last_cpu
+                },
+            ),
+        };
+        Some(Node {
+            chosen: 0,
+            enabled,
+            interrupted,
+            masked,
+            backtrack: 0,
+            done: 0,
+            preemptions,
+            last_cpu,
+            frozen: false,
+            sleep: self.sleepers(choice.touched),
+            slept: Vec::new(),
+        })
+    }
+
+    /// Those who slept before the last step and whom it did not wake.
+    fn sleepers(&self, touched: &[(Object, Access)]) -> Vec<Sleeper> {
+        let Some(parent) = self.stack.last() else {
+            return Vec::new();
+        };
+        if parent.sleep.is_empty() && parent.slept.is_empty() {
+            return Vec::new();
+        }
+        let mut step = Vec::new();
+        footprint(touched, &mut step);
+        let all = parent.sleep.iter().chain(&parent.slept);
+        all.filter(|it| {
+            !self.lanes.same_cpu(it.lane, parent.chosen) && !conflict(&it.footprint, &step)
+        })
+        .cloned()
+        .collect()
+    }
+
+    /// The run is over: what still waited takes part in the races.
+    pub fn ended(&mut self, end: &End<'_>) {
+        if self.redundant {
+            return;
+        }
+        self.step_done(end.touched);
+        if self.reduction != Reduction::Dpor {
+            return;
+        }
+        let length = self.trace.len();
+        for (actor, request) in end.pending {
+            if let (
+                Some(lane),
+                Request {
+                    object,
+                    access,
+                    want: Want::Lock(_),
+                    ..
+                },
+            ) = (self.lanes.of(*actor), request)
+            {
+                self.race(lane, &[(*object, *access)], Waited::Lock);
+                self.trace.truncate(length);
+            }
+        }
+    }
+
+    /// Puts the next schedule on the stack; `false` when there is none.
+    pub fn advance(&mut self) -> bool {
+        while self.stack.last().is_some_and(|it| !it.frozen) {
+            if self.next_choice() {
+                return true;
+            }
+            self.stack.pop();
+        }
+        false
+    }
+
+    fn next_choice(&mut self) -> bool {
+        let at = self.stack.len() - 1;
+        let step = self.may_sleep(at);
+        let (lanes, bound) = (self.lanes, self.bound);
+        let node = &mut self.stack[at];
+        if let Some(footprint) = step {
+            node.slept.push(Sleeper {
+                lane: node.chosen,
+                footprint,
+            });
+        }
+        node.done |= bit(node.chosen);
+        self.trace.truncate(at);
+        let node = &mut self.stack[at];
+        let open = node.backtrack & node.enabled & !node.done & !node.asleep();
+        for lane in each(open) {
+            if bound.is_some_and(|most| node.preemptions + node.cost(lanes, lane) > most) {
+                self.cut = true;
+                continue;
+            }
+            node.chosen = lane;
+            return true;
+        }
+        false
+    }
+
+    /// What the chosen step touched, if later choices can let it sleep.
+    pub fn may_sleep(&self, at: usize) -> Option<Footprint> {
+        let lane = self.stack[at].chosen;
+        let may = self.reduction == Reduction::Dpor
+            && at < self.trace.len()
+            && (self.bound.is_none() || self.lanes.is_device(lane));
+        may.then(|| self.trace.footprint(at))
+    }
+
+    /// What is left of the search below the first node that is not frozen, roughly: the part of
+    /// the tree that has been seen.
+    pub fn seen(&self) -> f64 {
+        let (mut seen, mut share) = (0.0, 1.0);
+        for node in self.stack.iter().filter(|it| !it.frozen) {
+            let all = f64::from((node.backtrack & !node.asleep()).count_ones().max(1));
+            seen += share * f64::from(node.done.count_ones()) / all;
+            share /= all;
+        }
+        seen.min(1.0)
+    }
+}
+
+/// What a request waits for, as far as races go.
+pub(crate) fn waited(want: Want) -> Waited {
+    match want {
+        Want::Touch => Waited::No,
+        Want::Lock(_) => Waited::Lock,
+        Want::Zero(_) | Want::Wake => Waited::Others,
+    }
+}
+
+/// Each object once, with all that was done to it.
+pub(crate) fn once_each(touched: &[(Object, Access)], all: &mut Vec<Touched>) {
+    all.clear();
+    for (object, access) in touched {
+        if object.kind() == crate::Kind::Private {
+            continue;
+        }
+        let unlocks = *access == Access::Unlock;
+        match all.iter_mut().find(|it| it.object == object.raw()) {
+            Some(known) => {
+                known.writes |= access.writes();
+                known.unlocks &= unlocks;
+            }
+            None => all.push(Touched {
+                object: object.raw(),
+                writes: access.writes(),
+                unlocks,
+            }),
+        }
+    }
+}

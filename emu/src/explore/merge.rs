@@ -1,0 +1,240 @@
+//! Merging: a state that was gone on from before is not gone on from again.
+//!
+//! What an actor does next is a function of what it has read since it began, and what it reads is
+//! a function of who wrote it, knowing what. So the key of a state is, for each actor, a running
+//! hash of the versions it read, and for each object its version: a hash of the version before
+//! and of its writer's history. Equal keys mean equal states, whatever order independent steps
+//! came in. It holds as far as steps declare what they touch, like the reduction.
+//!
+//! With every choice tried, nothing else prunes: merging and partial-order reduction would take
+//! each other's ground away.
+
+use super::dfs::Node;
+use super::lanes::{Lane, Lanes, MOST_LANES};
+use crate::{Access, Object};
+
+/// States remembered; beyond them nothing more is, which loses merges and no state.
+const MOST_STATES: usize = 1 << 22;
+
+/// The state at hand, and those seen.
+pub(crate) struct Merger {
+    histories: [u64; MOST_LANES],
+    versions: Versions,
+    key: [u64; 2],
+    states: States,
+}
+
+impl Merger {
+    pub fn new() -> Merger {
+        Merger {
+            histories: [0; MOST_LANES],
+            versions: Versions::default(),
+            key: [0; 2],
+            states: States::default(),
+        }
+    }
+
+    /// Another run begins.
+    pub fn begin(&mut self) {
+        self.histories = [0; MOST_LANES];
+        self.versions.clear();
+        self.key = [0; 2];
+    }
+
+    /// A step was taken.
+    pub fn step(&mut self, lanes: Lanes, lane: Lane, touched: &[(Object, Access)]) {
+        let before = self.histories[usize::from(lane)];
+        let mut history = mix(before, 1);
+        // All steps of one CPU depend on each other.
+        let cpu = lanes
+            .sibling(lane)
+            .map(|other| (u64::MAX - u64::from(lane.min(other)), Access::Update));
+        let objects = touched
+            .iter()
+            .map(|(object, access)| (object.raw(), *access));
+        for (object, access) in objects.clone().chain(cpu) {
+            let known = match access {
+                Access::Write => 0,
+                _ => self.versions.get(object),
+            };
+            history = mix(mix(history, object ^ (access as u64) << 60), known);
+        }
+        self.change(u64::from(lane), before, history);
+        self.histories[usize::from(lane)] = history;
+        for (object, access) in objects.chain(cpu) {
+            if access.writes() {
+                let old = self.versions.get(object);
+                let new = mix(mix(old, history), object);
+                self.versions.set(object, new);
+                self.change(mix(object, 2), old, new);
+            }
+        }
+    }
+
+    fn change(&mut self, what: u64, old: u64, new: u64) {
+        for (half, salt) in self.key.iter_mut().zip([3, 5]) {
+            let place = mix(what, salt);
+            *half = half
+                .wrapping_sub(mix(place, old))
+                .wrapping_add(mix(place, new));
+        }
+    }
+
+    /// Whether the state before this choice was met before; it is now.
+    pub fn seen(&mut self, node: &Node, violated: bool) -> bool {
+        let cpu = node.last_cpu.map_or(0, |it| u64::from(it) + 1);
+        let turn = cpu << 33 | u64::from(node.preemptions) << 1 | u64::from(violated);
+        self.states
+            .insert([mix(self.key[0], turn), mix(self.key[1], !turn)])
+    }
+}
+
+fn mix(one: u64, other: u64) -> u64 {
+    let product = u128::from(one ^ 0x9e37_79b9_7f4a_7c15)
+        .wrapping_mul(u128::from(other ^ 0xd1b5_4a32_d192_ed03) | 1 << 64);
+    let folded = (product as u64) ^ ((product >> 64) as u64);
+    (folded ^ folded >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+}
+
+/// Versions of objects, cleared at once by a new generation.
+#[derive(Default)]
+struct Versions {
+    slots: Vec<(u64, u64, u32)>,
+    used: usize,
+    generation: u32,
+}
+
+impl Versions {
+    fn clear(&mut self) {
+        self.generation += 1;
+        self.used = 0;
+        if self.slots.is_empty() {
+            self.slots = vec![(0, 0, 0); 256];
+        }
+    }
+
+    fn find(&self, object: u64) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut at = mix(object, 7) as usize & mask;
+        while self.slots[at].2 == self.generation && self.slots[at].0 != object {
+            at = (at + 1) & mask;
+        }
+        at
+    }
+
+    fn get(&self, object: u64) -> u64 {
+        let slot = self.slots[self.find(object)];
+        if slot.2 == self.generation { slot.1 } else { 0 }
+    }
+
+    fn set(&mut self, object: u64, version: u64) {
+        let at = self.find(object);
+        let fresh = self.slots[at].2 != self.generation;
+        self.slots[at] = (object, version, self.generation);
+        self.used += usize::from(fresh);
+        if self.used * 2 > self.slots.len() {
+            let old = std::mem::take(&mut self.slots);
+            self.slots = vec![(0, 0, 0); old.len() * 2];
+            for slot in old.into_iter().filter(|it| it.2 == self.generation) {
+                let at = self.find(slot.0);
+                self.slots[at] = slot;
+            }
+        }
+    }
+}
+
+/// A set of keys with open addressing.
+#[derive(Default)]
+struct States {
+    slots: Vec<[u64; 2]>,
+    used: usize,
+}
+
+impl States {
+    /// Adds a key; whether it was there.
+    fn insert(&mut self, key: [u64; 2]) -> bool {
+        let key = [key[0], key[1] | 1];
+        if self.used * 2 >= self.slots.len() && self.used < MOST_STATES {
+            self.grow();
+        }
+        let at = self.find(key);
+        if self.slots[at] == key {
+            return true;
+        }
+        if self.used < MOST_STATES {
+            self.slots[at] = key;
+            self.used += 1;
+        }
+        false
+    }
+
+    fn find(&self, key: [u64; 2]) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut at = key[0] as usize & mask;
+        while self.slots[at] != key && self.slots[at] != [0; 2] {
+            at = (at + 1) & mask;
+        }
+        at
+    }
+
+    fn grow(&mut self) {
+        let old = std::mem::take(&mut self.slots);
+        self.slots = vec![[0; 2]; (old.len() * 2).max(1024)];
+        for key in old.into_iter().filter(|key| *key != [0; 2]) {
+            let at = self.find(key);
+            self.slots[at] = key;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Kind;
+
+    fn lanes() -> Lanes {
+        Lanes::new(2).expect("few enough")
+    }
+
+    fn object(number: u64) -> Object {
+        Object::new(Kind::Zone, number)
+    }
+
+    fn key(steps: &[(Lane, u64, Access)]) -> [u64; 2] {
+        let mut merger = Merger::new();
+        merger.begin();
+        for (lane, number, access) in steps {
+            merger.step(lanes(), *lane, &[(object(*number), *access)]);
+        }
+        merger.key
+    }
+
+    #[test]
+    fn independent_steps_lead_to_one_state_in_either_order_and_dependent_ones_to_two() {
+        use Access::{Read, Update};
+        assert_eq!(
+            key(&[(0, 1, Update), (2, 2, Update)]),
+            key(&[(2, 2, Update), (0, 1, Update)])
+        );
+        assert_ne!(
+            key(&[(0, 1, Update), (2, 1, Read)]),
+            key(&[(2, 1, Read), (0, 1, Update)])
+        );
+        assert_ne!(
+            key(&[(0, 1, Update), (1, 2, Update)]),
+            key(&[(1, 2, Update), (0, 1, Update)]),
+            "a CPU and its interrupts depend on each other"
+        );
+    }
+
+    #[test]
+    fn a_set_of_states_knows_each_key_again_after_growing() {
+        let mut states = States::default();
+        for number in 0..5000 {
+            assert!(!states.insert([mix(number, 1), number]));
+        }
+        for number in 0..5000 {
+            assert!(states.insert([mix(number, 1), number]));
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Shrinking: from a failing schedule to one with fewer preemptions, then fewer steps.
+//!
+//! Every candidate is run: failures are not monotonic, so what was left out before may be needed
+//! again. A candidate counts if the same oracle tells the same two sides.
+
+use std::rc::Rc;
+
+use super::schedule::{Follow, Followed};
+use super::{Outcome, Runner, Schedule};
+use crate::{ActorId, Violation};
+
+/// A failing schedule, cut down.
+#[derive(Clone, Debug)]
+pub struct Shrunk {
+    /// Who takes the steps, up to the violation; after that the CPU that is going goes on.
+    pub schedule: Schedule,
+    /// Preemptions up to the violation.
+    pub preemptions: u32,
+    /// What fails.
+    pub violation: Violation,
+    /// Runs that were made.
+    pub runs: u64,
+}
+
+/// Cuts `schedule` down with at most so many runs. `None` if it does not fail as `like` does.
+pub fn shrink(
+    runner: &mut dyn Runner,
+    cpus: u16,
+    schedule: &Schedule,
+    like: &Violation,
+    most_runs: u64,
+) -> Option<Shrunk> {
+    let mut best = attempt(runner, cpus, schedule.turns().collect(), like)?;
+    best.runs = 1;
+    loop {
+        let turns: Vec<_> = best.schedule.turns().collect();
+        let candidates = (0..turns.len()).rev().flat_map(|at| {
+            let without = [&turns[..at], &turns[at + 1..]].concat();
+            let mut longer = turns.clone();
+            longer[at].1 = u32::MAX;
+            [turns[..at].to_vec(), without, longer]
+        });
+        let mut runs = best.runs;
+        let mut better = None;
+        for candidate in candidates {
+            if runs >= most_runs {
+                break;
+            }
+            runs += 1;
+            let found = attempt(runner, cpus, candidate, like);
+            if let Some(found) = found.filter(|it| it.measure() < best.measure()) {
+                better = Some(found);
+                break;
+            }
+        }
+        match better {
+            Some(found) => best = Shrunk { runs, ..found },
+            None => return Some(Shrunk { runs, ..best }),
+        }
+    }
+}
+
+impl Shrunk {
+    fn measure(&self) -> (u32, u64) {
+        (self.preemptions, self.violation.step)
+    }
+}
+
+fn attempt(
+    runner: &mut dyn Runner,
+    cpus: u16,
+    turns: Vec<(ActorId, u32)>,
+    like: &Violation,
+) -> Option<Shrunk> {
+    let (outcome, followed) = follow(runner, cpus, turns);
+    let violation = outcome.violation.filter(|it| same(it, like))?;
+    let steps = (violation.step as usize).min(followed.actors.len());
+    Some(Shrunk {
+        schedule: Schedule::of(followed.actors[..steps].iter().copied()),
+        preemptions: steps
+            .checked_sub(1)
+            .map_or(0, |last| followed.preemptions[last]),
+        violation,
+        runs: 0,
+    })
+}
+
+/// A run that follows these turns, and what it did.
+pub(crate) fn follow(
+    runner: &mut dyn Runner,
+    cpus: u16,
+    turns: Vec<(ActorId, u32)>,
+) -> (Outcome, Followed) {
+    let log = Rc::default();
+    let outcome = runner.run(Box::new(Follow::new(turns, cpus, Rc::clone(&log))));
+    let followed = std::mem::take(&mut *log.borrow_mut());
+    (outcome, followed)
+}
+
+/// The same oracle and the same two sides: the sentences differ in nothing but numbers.
+fn same(one: &Violation, other: &Violation) -> bool {
+    let sides = |it: &Violation| -> String {
+        it.message
+            .chars()
+            .filter(|it| !it.is_ascii_digit())
+            .collect()
+    };
+    one.oracle == other.oracle && one.word == other.word && sides(one) == sides(other)
+}
