@@ -39,12 +39,6 @@ pub enum Error {
         /// The chooser.
         given: String,
     },
-    /// A search by a build that has none.
-    #[error("chooser `{given}`: this build has no search; `random` and `pct:3` sample")]
-    NoSearch {
-        /// The chooser.
-        given: String,
-    },
     /// A budget that allows nothing, or nothing sensible.
     #[error("{given} {what}: it must be {right}")]
     Budget {

@@ -9,6 +9,7 @@ mod failure;
 mod json;
 mod report;
 mod sampling;
+mod searching;
 mod time_to_failure;
 
 use std::collections::BTreeSet;
@@ -17,10 +18,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use emu::explore::Reduction;
+
 use crate::clock::Stopwatch;
 use crate::{Configuration, Error, Run};
 
-pub use failure::FirstFailure;
+pub use failure::{Deciding, FirstFailure};
 pub use json::ExploreJson;
 pub use time_to_failure::{Interval, TimeToFailure};
 
@@ -54,6 +57,7 @@ pub struct Explore {
     jobs: Option<u64>,
     checkpoint: Option<PathBuf>,
     save: Option<PathBuf>,
+    reduction: Reduction,
 }
 
 /// How far an exploration may go, checked.
@@ -141,6 +145,7 @@ impl Explore {
             jobs: None,
             checkpoint: None,
             save: None,
+            reduction: Reduction::Dpor,
         }
     }
 
@@ -171,6 +176,12 @@ impl Explore {
         self
     }
 
+    /// How a search leaves out schedules that show nothing new; the result is the same.
+    pub fn reduction(mut self, reduction: Reduction) -> Explore {
+        self.reduction = reduction;
+        self
+    }
+
     /// Writes the first failure as a replay file, if there is one.
     pub fn save(mut self, path: impl Into<PathBuf>) -> Explore {
         self.save = Some(path.into());
@@ -188,8 +199,9 @@ impl Explore {
         let watch = Stopwatch::start();
         let configuration = Arc::new(self.run.configuration_by("random")?);
         let mut explored = if configuration.chooser.searches() {
-            search(
+            searching::search(
                 &configuration,
+                self.reduction,
                 &budget,
                 self.checkpoint.as_deref(),
                 progress,
@@ -264,16 +276,4 @@ impl Explore {
             configuration,
         })
     }
-}
-
-/// Every interleaving, or each with few preemptions.
-fn search(
-    configuration: &Arc<Configuration>,
-    _budget: &Budget,
-    _checkpoint: Option<&std::path::Path>,
-    _progress: &mut dyn FnMut(Progress),
-) -> Result<Exploration, Error> {
-    Err(Error::NoSearch {
-        given: configuration.chooser.to_string(),
-    })
 }

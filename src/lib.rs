@@ -44,8 +44,8 @@ pub use diagram::Diagram;
 pub use emu::{Stop, Violation};
 pub use error::Error;
 pub use explore::{
-    Exploration, Explore, ExploreJson, Explored, FirstFailure, Interval, Progress, SCHEDULES,
-    TimeToFailure,
+    Deciding, Exploration, Explore, ExploreJson, Explored, FirstFailure, Interval, Progress,
+    SCHEDULES, TimeToFailure,
 };
 pub use json::RunJson;
 pub use registry::{

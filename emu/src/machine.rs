@@ -455,6 +455,12 @@ impl<'w> Machine<'w> {
         }
     }
 
+    /// Whether somebody wants to know what steps touch ([`Machine::touch`]).
+    #[inline]
+    pub fn tracking(&self) -> bool {
+        self.engine.tracking.get()
+    }
+
     /// Ends runs at their first violation, as exploration does.
     pub fn stop_at_violation(&self, stop: bool) {
         self.engine.stops_at_violation.set(stop);

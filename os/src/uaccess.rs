@@ -72,6 +72,9 @@ fn fill<'w>(
     let mut cache = cx.machine.walk_cache(cpu);
     let walked = walk(&mut acting.memory(), root, va, kind, true, &mut cache);
     drop(cache);
+    if cx.machine.tracking() {
+        cx.oracles.touch_walk(cx, root, va, walked.is_ok());
+    }
     let found = match walked {
         Ok(found) => found,
         Err(missed) => {
@@ -150,6 +153,9 @@ fn try_access<'w, R>(
         .expect("a task in user mode has an address space");
     let pa = translate(cx, acting, mm, va, write)?;
     acting.resolve(Object::sector(pa));
+    if cx.machine.tracking() {
+        cx.oracles.touch_user(cx, mm, va, access, pa.pfn());
+    }
     if access != Access::Write {
         cx.oracles.loaded(cx, mm, va, len, pa);
     }
@@ -226,6 +232,9 @@ pub async fn get_user_u32(cx: Cx<'_>, at: VirtAddr) -> Result<u32, Errno> {
             .step(request, |acting| {
                 let pa = translate(cx, acting, mm, at, false)?;
                 acting.resolve(Object::sector(pa));
+                if cx.machine.tracking() {
+                    cx.oracles.touch_user(cx, mm, at, Access::Read, pa.pfn());
+                }
                 let bytes = load(&cx.machine, pa, 4, &|bytes: &mut [u8]| {
                     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
                 });

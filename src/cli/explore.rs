@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use emu::explore::Reduction;
 
 use super::progress::Schedules;
 use super::run::RunOptions;
@@ -33,6 +34,9 @@ pub(super) struct ExploreArgs {
     /// Worker threads, which do not change the result [default: all cores]
     #[arg(long, value_name = "J", allow_negative_numbers = true)]
     jobs: Option<u64>,
+    /// How a search leaves out schedules that show nothing new; the result is the same
+    #[arg(long, value_enum, value_name = "R", default_value = "dpor")]
+    reduction: Reduced,
     /// Go on from this file if it exists, and keep it up to date
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
@@ -47,8 +51,23 @@ pub(super) struct ExploreArgs {
     json: bool,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Reduced {
+    /// Every choice is tried
+    None,
+    /// Partial-order reduction and sleep sets
+    Dpor,
+    /// States met before are not gone on from
+    Merge,
+}
+
 pub(super) fn explore(registry: &Registry, args: &ExploreArgs) -> Result<ExitCode, Error> {
     let mut explore = Explore::new(args.options.apply(registry, &args.name)?);
+    explore = explore.reduction(match args.reduction {
+        Reduced::None => Reduction::None,
+        Reduced::Dpor => Reduction::Dpor,
+        Reduced::Merge => Reduction::Merge,
+    });
     if let Some(schedules) = args.schedules {
         explore = explore.schedules(schedules);
     }

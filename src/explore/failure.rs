@@ -1,4 +1,4 @@
-//! The first failure of an exploration: its report, its choices, its preemptions.
+//! The first failure of an exploration: cut down, replayed, with the nearest schedule that passes.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -6,9 +6,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use emu::choose::ReplayChooser;
+use emu::explore::{Contrast, Follow, Schedule};
 use emu::replay_file::ReplayFile;
-use emu::{ActorId, Choice, Chooser, CpuId, Digest, End, Role, Violation};
+use emu::{ActorId, Choice, Chooser, CpuId, Digest, End, Role, Violation, Window};
 
+use super::searching::cut_down;
 use crate::replay::Recorded;
 use crate::{Configuration, Error, Report};
 
@@ -21,15 +23,30 @@ pub struct FirstFailure {
     pub seed: u64,
     /// How often a CPU went on although the one that went before it could have.
     pub preemptions: u32,
-    /// The run.
+    /// The run, cut down unless simulated time decided it.
     pub report: Report,
+    /// The nearest schedule that passes, if one was found.
+    pub contrast: Option<Deciding>,
     /// Where it was saved.
     pub replay: Option<PathBuf>,
     recorded: Arc<ReplayFile>,
 }
 
+/// The pair of steps whose order decides.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Deciding {
+    /// What both touch.
+    pub object: String,
+    /// The step that comes first where it fails, and second where it passes.
+    pub first: (u64, String),
+    /// The other one.
+    pub second: (u64, String),
+    /// The schedule that passes.
+    pub passing: Schedule,
+}
+
 impl FirstFailure {
-    /// That of schedule `number` (from 0), by running it again.
+    /// That of schedule `number` (from 0), by running it again with its seed.
     pub(super) fn of_seed(
         configuration: &Arc<Configuration>,
         number: u64,
@@ -41,10 +58,53 @@ impl FirstFailure {
             let recorded = Recorded::of(session, &report);
             (report, Arc::new(recorded.file))
         });
+        let small =
+            emu::explore::Search::new(configuration.cpus, None, emu::explore::Reduction::None);
+        if !configuration.chooser.keeps_time() && small.is_ok() && !report.violations.is_empty() {
+            let turns = recorded.segments.iter();
+            let steps = turns.flat_map(|it| std::iter::repeat_n(it.actor, it.steps as usize));
+            let schedule = Schedule::of(steps);
+            return FirstFailure::of_schedule(configuration, number + 1, seed, &schedule);
+        }
         Ok(FirstFailure {
             schedule: number + 1,
             seed,
-            preemptions: preemptions(configuration, &recorded)?,
+            preemptions: replayed(configuration, &recorded)?,
+            report,
+            contrast: None,
+            replay: None,
+            recorded,
+        })
+    }
+
+    /// That of schedule `number` (from 1), cut down.
+    pub(super) fn of_schedule(
+        configuration: &Arc<Configuration>,
+        number: u64,
+        seed: u64,
+        schedule: &Schedule,
+    ) -> Result<FirstFailure, Error> {
+        let (shrunk, contrast) = cut_down(configuration, schedule);
+        let schedule = shrunk.as_ref().map_or(schedule, |it| &it.schedule);
+        let follow = Follow::new(schedule.turns(), configuration.cpus, Rc::default());
+        let (mut report, recorded) = Arc::clone(configuration).boot(|session| {
+            session.kernel().machine.record_choices();
+            session.begin_with(Some(Box::new(follow)), seed);
+            let stop = session.go_on(&mut |_| {});
+            let report = session.end(seed, stop);
+            let recorded = Recorded::of(session, &report);
+            (report, Arc::new(recorded.file))
+        });
+        // From here on the run is the recorded one, whoever looks at it.
+        let mut saved = Configuration::clone(configuration);
+        saved.saved = Some(Arc::clone(&recorded));
+        report.configuration = Arc::new(saved);
+        let all = replayed(configuration, &recorded)?;
+        Ok(FirstFailure {
+            schedule: number,
+            seed,
+            preemptions: shrunk.map_or(all, |it| it.preemptions),
+            contrast: contrast.map(|it| Deciding::of(&report, it)),
             report,
             replay: None,
             recorded,
@@ -70,8 +130,48 @@ impl FirstFailure {
     }
 }
 
-/// Preemptions of a recorded run, by replaying it.
-fn preemptions(configuration: &Configuration, recorded: &Arc<ReplayFile>) -> Result<u32, Error> {
+impl Deciding {
+    fn of(failing: &Report, contrast: Contrast) -> Deciding {
+        let describe = |step| {
+            let mut text = String::new();
+            let window = Window {
+                from: step,
+                to: step,
+            };
+            let configuration = Arc::clone(&failing.configuration);
+            configuration.boot(|session| {
+                let Ok(()) = session.each_record::<std::convert::Infallible>(
+                    failing.seed,
+                    window,
+                    |kernel, record| {
+                        let who = kernel.machine.name_of(record.context);
+                        let place = record.spans.innermost();
+                        text = format!(
+                            "{who} ({}) {}s {}{}",
+                            record.actor,
+                            record.access,
+                            record.object,
+                            place.map_or(String::new(), |it| format!(" in {it}"))
+                        );
+                        Ok(())
+                    },
+                );
+            });
+            (step, text)
+        };
+        Deciding {
+            object: contrast
+                .object
+                .map_or("the CPU itself".to_string(), |it| it.to_string()),
+            first: describe(contrast.first),
+            second: describe(contrast.second),
+            passing: contrast.schedule,
+        }
+    }
+}
+
+/// Replays a recorded run, which must come out the same; its preemptions.
+fn replayed(configuration: &Configuration, recorded: &Arc<ReplayFile>) -> Result<u32, Error> {
     let count = Rc::new(Cell::new(0));
     let keeps_time = configuration.chooser.keeps_time();
     let counting = Counting {

@@ -36,7 +36,16 @@ struct FailureJson<'a> {
     violation: Option<ViolationJson<'a>>,
     steps: u64,
     digest: String,
+    contrast: Option<ContrastJson<'a>>,
     replay: Option<&'a Path>,
+}
+
+/// The steps whose order decides.
+#[derive(Serialize)]
+struct ContrastJson<'a> {
+    object: &'a str,
+    first: u64,
+    second: u64,
 }
 
 impl<'a> FailureJson<'a> {
@@ -49,6 +58,11 @@ impl<'a> FailureJson<'a> {
             violation: it.violation().map(ViolationJson::of),
             steps: it.report.steps,
             digest: it.report.digest.to_string(),
+            contrast: it.contrast.as_ref().map(|it| ContrastJson {
+                object: &it.object,
+                first: it.first.0,
+                second: it.second.0,
+            }),
             replay: it.replay.as_deref(),
         }
     }

@@ -21,6 +21,13 @@ impl Exploration {
                 first.schedule,
                 first.report.render(colour)
             ));
+            if let Some(it) = &first.contrast {
+                text.push_str(&format!(
+                    "\nthe order of two steps on {} decides. It fails when\n  step {} {}\ncomes \
+                     before\n  step {} {};\nthe other way round the same schedule passes\n",
+                    it.object, it.first.0, it.first.1, it.second.0, it.second.1
+                ));
+            }
         }
         text
     }

@@ -158,6 +158,9 @@ mod tests {
                 last: None,
                 enabled: &enabled,
                 touched: &[],
+                interrupted: &[],
+                masked: &[],
+                violated: false,
             };
             chooser.choose(&choice).expect("somebody can go")
         });

@@ -6,10 +6,11 @@
 //! An entry that is not present is none either: the page may come back.
 
 use devices::{Direction, Moved};
-use emu::Object;
+use emu::{Access, Object};
 use mmu::{PhysAddr, VirtAddr, walk};
 
 use super::Oracles;
+use super::footprint::{touch_entry, touch_shadow, touch_space};
 use super::frame_notes::Who;
 use super::transfers::{Piece, Place};
 use crate::{Holder, Kernel, MmId};
@@ -35,6 +36,11 @@ impl Oracles {
         slot: usize,
     ) {
         let gone = self.is_gone(mm);
+        touch_space(cx, mm, Access::Read);
+        for (va, _, len) in segments {
+            touch_shadow(cx, mm, *va, *len as usize, Access::Update);
+            touch_entry(cx, mm, *va);
+        }
         {
             let frames = self.frames.borrow();
             let mut transfers = self.transfers.borrow_mut();
@@ -63,6 +69,10 @@ impl Oracles {
             return;
         };
         let number = self.transfers.borrow().request(place.request).number;
+        let mm = self.transfers.borrow().request(place.request).mm;
+        touch_space(cx, mm, Access::Read);
+        touch_shadow(cx, mm, place.va, mmu::SECTOR_SIZE, Access::Update);
+        touch_entry(cx, mm, place.va);
         self.check_transferred(cx, moved.addr.pfn(), moved.sector, number);
         match moved.direction {
             Direction::ToMemory => self.landed(cx, place, moved, number),

@@ -1,8 +1,9 @@
 //! `lifetime`: a freed frame is used, or mapped.
 
-use emu::Object;
+use emu::{Access, Object};
 use mmu::{Pfn, VirtAddr};
 
+use super::footprint::touch_frame;
 use super::{Change, Oracles};
 use crate::page::PageFlags;
 use crate::{Holder, Kernel, MmId};
@@ -13,6 +14,7 @@ const WORD: &str = "UAF";
 impl Oracles {
     /// A frame is free from now on.
     pub fn frame_freed(&self, cx: &Kernel<'_>, pfn: Pfn) {
+        touch_frame(cx, pfn, Access::Update);
         let stamp = self.tlb.frame_freed();
         let mut frames = self.frames.borrow_mut();
         let note = frames.of(pfn);
@@ -22,6 +24,7 @@ impl Oracles {
 
     /// A free frame is somebody's.
     pub fn frame_allocated(&self, cx: &Kernel<'_>, pfn: Pfn) {
+        touch_frame(cx, pfn, Access::Update);
         self.frames.borrow_mut().allocated(pfn, cx.machine.steps());
     }
 

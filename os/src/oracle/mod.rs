@@ -26,6 +26,7 @@ use crate::{Kernel, MmId};
 mod dma_target;
 mod entry_ownership;
 mod file_image;
+mod footprint;
 mod frame_notes;
 mod lifetime;
 mod reference_balance;

@@ -5,9 +5,10 @@
 //! was there or what has landed. Bytes that the process stored to while a read covered them hold
 //! either, whichever memory has when the read completes.
 
-use emu::Object;
+use emu::{Access, Object};
 use mmu::{PhysAddr, VirtAddr, walk};
 
+use super::footprint::{touch_shadow, touch_space};
 use super::frame_notes::Who;
 use super::spaces::page_index;
 use super::transfers::{Piece, Request};
@@ -33,6 +34,7 @@ impl Oracles {
     }
 
     fn forget(&self, cx: &Kernel<'_>, mm: MmId, start: VirtAddr, len: u64) {
+        touch_space(cx, mm, Access::Update);
         if let Some(first) = page_index(start) {
             let pages = len.div_ceil(mmu::PAGE_SIZE as u64) as usize;
             let mut spaces = self.spaces.borrow_mut();
@@ -42,6 +44,7 @@ impl Oracles {
 
     /// The address space is taken down: nobody runs in it any more.
     pub fn address_space_gone(&self, cx: &Kernel<'_>, mm: MmId) {
+        touch_space(cx, mm, Access::Update);
         self.transfers.borrow_mut().drop_space(mm);
         self.windows.borrow_mut().drop_space(mm);
         self.spaces.borrow_mut().end(mm, || cx.pid_of(mm));
@@ -161,6 +164,8 @@ impl Oracles {
 
     /// From now on the process may rely on what has landed.
     fn learn(&self, cx: &Kernel<'_>, request: &Request, piece: &Piece) {
+        touch_space(cx, request.mm, Access::Read);
+        touch_shadow(cx, request.mm, piece.va, piece.len, Access::Update);
         let sector = mmu::SECTOR_SIZE;
         for at in (0..piece.len).step_by(sector) {
             let va = piece.va + at as u64;

@@ -11,9 +11,10 @@
 
 use std::rc::Rc;
 
-use emu::Object;
+use emu::{Access, Object};
 use mmu::{PAGE_SIZE, Pfn, VirtAddr, walk};
 
+use super::footprint::touch_space;
 use super::spaces::{ByteSet, ShadowPage, ZEROS, has_byte, page_address, page_index};
 use super::{Change, Oracles, counted};
 use crate::{Kernel, MmId, Vma};
@@ -93,6 +94,7 @@ impl Windows {
 impl Oracles {
     /// Fork begins to copy the address space of `parent`.
     pub fn fork_begin(&self, cx: &Kernel<'_>, parent: MmId) {
+        touch_space(cx, parent, Access::Update);
         let pinned = self
             .transfers
             .borrow()
@@ -112,6 +114,8 @@ impl Oracles {
 
     /// Fork has copied the address space: the child's memory is the parent's of one instant.
     pub fn fork_end(&self, cx: &Kernel<'_>, parent: MmId, child: MmId) {
+        touch_space(cx, parent, Access::Update);
+        touch_space(cx, child, Access::Update);
         let window = {
             let mut windows = self.windows.borrow_mut();
             windows.over.push(Fork {

@@ -12,10 +12,11 @@
 
 use std::cell::{Cell, RefCell};
 
-use emu::{CpuId, Object};
+use emu::{Access, CpuId, Object};
 use mmu::{Pfn, Pte, PteFlags, TlbEntry, VirtAddr, walk};
 use slotmap::SecondaryMap;
 
+use super::footprint::touch_space;
 use super::spaces::{page_address, page_index};
 use super::{Change, Oracles};
 use crate::flush::FlushRange;
@@ -344,6 +345,7 @@ impl Oracles {
 
     /// The flush has completed.
     pub fn flush_end(&self, cx: &Kernel<'_>, promise: Promise) {
+        touch_space(cx, promise.mm, Access::Update);
         self.tlb.keep(&promise, cx.machine.steps());
     }
 }

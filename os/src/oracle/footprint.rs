@@ -1,0 +1,89 @@
+//! What oracles look at, as exploration must know it: two steps whose order an oracle can tell
+//! are not independent, although the machine could not.
+
+use emu::{Access, Kind, Object};
+use mmu::{Pfn, VirtAddr, walk};
+
+use super::Oracles;
+use crate::{Kernel, MmId};
+
+/// Addresses of a process, in sectors, in so many bits.
+const SPACE_BITS: u32 = 38;
+/// What is known of frames.
+const FRAMES: u64 = 1 << 55;
+
+impl Oracles {
+    /// A user instruction touches `va`: its shadow, what forks and flushes promise of the address
+    /// space, the entries that a walk reads (and writes: the marks).
+    #[cold]
+    pub fn touch_user(&self, cx: &Kernel<'_>, mm: MmId, va: VirtAddr, access: Access, pfn: Pfn) {
+        touch_shadow(cx, mm, va, 1, access);
+        touch_space(cx, mm, Access::Read);
+        touch_frame(cx, pfn, Access::Read);
+    }
+
+    /// A walk for `va` read the entries on its way; it marked the last if `marks`.
+    #[cold]
+    pub fn touch_walk(&self, cx: &Kernel<'_>, root: Pfn, va: VirtAddr, marks: bool) {
+        let memory = cx.machine.memory();
+        let mut table = root;
+        for level in (0..4).rev() {
+            let at = walk::entry_addr(table, va, level);
+            let pte = mmu::Pte::from_raw(memory.read_u64(at));
+            let last = level == 0 || !pte.present() || pte.is_leaf();
+            let access = if last && marks {
+                Access::Update
+            } else {
+                Access::Read
+            };
+            cx.machine.touch(Object::pte(at), access);
+            if last {
+                break;
+            }
+            table = pte.pfn();
+        }
+    }
+}
+
+fn pid(cx: &Kernel<'_>, mm: MmId) -> u64 {
+    u64::from(cx.pid_of(mm))
+}
+
+/// The shadow of the sectors that hold a range.
+pub(super) fn touch_shadow(cx: &Kernel<'_>, mm: MmId, va: VirtAddr, len: usize, access: Access) {
+    if !cx.machine.tracking() {
+        return;
+    }
+    let sector = mmu::SECTOR_SIZE as u64;
+    for number in va.get() / sector..(va.get() + len as u64).div_ceil(sector) {
+        let object = Object::new(Kind::Shadow, pid(cx, mm) << SPACE_BITS | number);
+        cx.machine.touch(object, access);
+    }
+}
+
+/// What is known of an address space as a whole: forks of it, flushes, removed ranges.
+pub(super) fn touch_space(cx: &Kernel<'_>, mm: MmId, access: Access) {
+    if cx.machine.tracking() {
+        let number = pid(cx, mm) << SPACE_BITS | ((1 << SPACE_BITS) - 1);
+        cx.machine.touch(Object::new(Kind::Shadow, number), access);
+    }
+}
+
+/// Whether a frame is free.
+pub(super) fn touch_frame(cx: &Kernel<'_>, pfn: Pfn, access: Access) {
+    if cx.machine.tracking() {
+        let number = FRAMES | u64::from(pfn.get());
+        cx.machine.touch(Object::new(Kind::Shadow, number), access);
+    }
+}
+
+/// The entry of an address, which an oracle reads.
+pub(super) fn touch_entry(cx: &Kernel<'_>, mm: MmId, va: VirtAddr) {
+    if !cx.machine.tracking() {
+        return;
+    }
+    let root = cx.mms.borrow().get(mm).map(|mm| mm.root);
+    if let Some(root) = root {
+        cx.oracles.touch_walk(cx, root, va, false);
+    }
+}
