@@ -3,7 +3,7 @@
 
 use devices::Schedule;
 
-use crate::{Access, Kind, Machine, Object, Request};
+use crate::{Access, Kind, Machine, Object, Request, Touch};
 
 /// The disk's queue of requests.
 pub(crate) const QUEUE: Object = Object::new(Kind::Disk, 0);
@@ -43,14 +43,14 @@ pub(crate) async fn transfer<'w>(machine: &'w Machine<'w>, slot: usize, schedule
                     &mut acting.memory(),
                     &mut machine.disk.borrow_mut(),
                 );
-                let access = match moved.direction {
-                    devices::Direction::ToMemory => Access::Read,
-                    devices::Direction::FromMemory => Access::Write,
+                let touch = match moved.direction {
+                    devices::Direction::ToMemory => Touch::Read,
+                    devices::Direction::FromMemory => Touch::Write,
                 };
-                machine.touch(Object::new(Kind::Disk, moved.lba + 1), access);
+                machine.touch(Object::new(Kind::Disk, moved.lba + 1), touch);
                 machine.guest().sector_moved(slot, &moved);
                 if moved.last {
-                    machine.touch(QUEUE, Access::Update);
+                    machine.touch(QUEUE, Touch::Write);
                     machine.guest().transfer_done(slot);
                     machine.next_transfer();
                 }

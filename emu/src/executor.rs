@@ -681,7 +681,7 @@ impl<'w> Machine<'w> {
     /// Why the run is over, and the chooser's last word.
     fn conclude(&self) -> Stop {
         let stop = self.engine.stop.borrow_mut().take();
-        if stop.is_none() || matches!(stop, Some(Stop::Violated | Stop::StepsExhausted)) {
+        if stop.is_none() || stop == Some(Stop::StepsExhausted) {
             let told = self.tell_end();
             if let (None, Err(why)) = (&stop, told) {
                 return Stop::Diverged(why);

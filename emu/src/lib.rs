@@ -33,7 +33,7 @@ pub use executor::{Leaving, RunThread};
 pub use id::{ActorId, ContextId, CpuId, LockId, Role, ThreadId};
 pub use lock::{LockClass, Mode, SpinGuard, lock_object};
 pub use machine::{Code, Guest, Leave, Machine, Size, Span};
-pub use object::{Access, Kind, Object, Word};
+pub use object::{Access, Kind, Object, Touch, Word};
 pub use report::{Stop, Violation, Waiting};
 pub use step::{Acting, Request, Step, Want};
 pub use trace::{Digest, Record, SpanStack, Window};

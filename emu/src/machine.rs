@@ -16,7 +16,7 @@ use crate::replay_file::Recorder;
 use crate::trace::{Digest, Record, SpanStack, Window};
 use crate::{
     Access, ActorId, Chooser, ContextId, Costs, CpuId, Kind, Object, Role, Stop, ThreadId, Timed,
-    Violation, rng,
+    Touch, Violation, rng,
 };
 
 /// Code of an actor or a thread.
@@ -131,8 +131,9 @@ pub(crate) struct Engine {
     /// Whether the chooser asked for footprints.
     pub tracking: Cell<bool>,
     /// What was touched since the last choice.
-    pub footprint: RefCell<Vec<(Object, Access)>>,
-    pub stops_at_violation: Cell<bool>,
+    pub footprint: RefCell<Vec<(Object, Touch)>>,
+    /// What the step that acts touches instead of what it announced.
+    pub narrowed: Cell<Option<(Object, Touch)>>,
     pub window: Cell<Window>,
     pub records: RefCell<Vec<Record>>,
     pub recorder: RefCell<Option<Recorder>>,
@@ -348,10 +349,7 @@ impl<'w> Machine<'w> {
             assert!(*value >= 0, "counter {counter} fell below zero");
             *value
         };
-        self.touch(
-            Object::new(Kind::Counter, u64::from(counter)),
-            Access::Update,
-        );
+        self.touch(Object::new(Kind::Counter, u64::from(counter)), Touch::Write);
         if now == 0 {
             self.wake_spinners(crate::Want::Zero(counter));
         }
@@ -372,9 +370,6 @@ impl<'w> Machine<'w> {
             .rev()
             .filter(|it| it.oracle == oracle)
             .take(MAX_VIOLATIONS);
-        if self.engine.stops_at_violation.get() {
-            self.stop(Stop::Violated);
-        }
         if known.count() < MAX_VIOLATIONS {
             all.push(Violation {
                 oracle,
@@ -449,9 +444,10 @@ impl<'w> Machine<'w> {
     /// The step that acts touches more than the object it announced, or an oracle that looks at
     /// it does: exploration takes two steps for independent unless one of them says so.
     #[inline]
-    pub fn touch(&self, object: Object, access: Access) {
+    pub fn touch(&self, object: Object, touch: impl Into<Touch>) {
         if self.engine.tracking.get() {
-            self.engine.footprint.borrow_mut().push((object, access));
+            let touched = (object, touch.into());
+            self.engine.footprint.borrow_mut().push(touched);
         }
     }
 
@@ -459,11 +455,6 @@ impl<'w> Machine<'w> {
     #[inline]
     pub fn tracking(&self) -> bool {
         self.engine.tracking.get()
-    }
-
-    /// Ends runs at their first violation, as exploration does.
-    pub fn stop_at_violation(&self, stop: bool) {
-        self.engine.stops_at_violation.set(stop);
     }
 
     /// Bounds the run to this many steps.
@@ -528,7 +519,7 @@ impl<'w> Machine<'w> {
         if self.dma.borrow().in_flight().count() >= self.costs.disk_queue as usize {
             return Err(transfer);
         }
-        self.touch(crate::dma::QUEUE, Access::Update);
+        self.touch(crate::dma::QUEUE, Touch::Write);
         let lba = transfer.lba;
         let slot = self.dma.borrow_mut().start(transfer);
         if self.timed() && self.head.get().is_some() {
@@ -581,7 +572,7 @@ impl<'w> Machine<'w> {
 
     /// Gives the place of a finished transfer back.
     pub fn retire(&self, slot: usize) -> devices::Transfer {
-        self.touch(crate::dma::QUEUE, Access::Update);
+        self.touch(crate::dma::QUEUE, Touch::Write);
         self.disk.borrow_mut().complete();
         self.dma.borrow_mut().finish(slot)
     }
@@ -603,7 +594,7 @@ impl<'w> Machine<'w> {
             .interrupts
             .borrow_mut()
             .raise(vector, time);
-        self.touch(Object::new(Kind::Irq, u64::from(target.0)), Access::Update);
+        self.touch(Object::new(Kind::Irq, u64::from(target.0)), Touch::Write);
         self.rekey_irq(target);
     }
 
@@ -651,10 +642,7 @@ impl<'w> Machine<'w> {
     /// Ends the halt of a CPU.
     pub fn wake_cpu(&self, cpu: CpuId) {
         self.cpus[cpu.0 as usize].woken.set(true);
-        self.touch(
-            Object::new(Kind::RunQueue, u64::from(cpu.0)),
-            Access::Update,
-        );
+        self.touch(Object::new(Kind::RunQueue, u64::from(cpu.0)), Touch::Write);
         self.rekey_cpu(cpu);
     }
 
@@ -726,7 +714,10 @@ impl<'w> Machine<'w> {
         if access.writes() {
             self.own_line(object, actor);
         }
-        self.touch(object, access);
+        match self.engine.narrowed.take() {
+            Some((object, touch)) => self.touch(object, touch),
+            None => self.touch(object, access),
+        }
         if engine.watching.get() {
             self.watch(object, access, value, at);
         }
@@ -869,7 +860,7 @@ impl Engine {
             watching: Cell::new(false),
             tracking: Cell::new(false),
             footprint: RefCell::default(),
-            stops_at_violation: Cell::new(false),
+            narrowed: Cell::new(None),
             window: Cell::new(Window { from: 0, to: 0 }),
             records: RefCell::default(),
             recorder: RefCell::default(),

@@ -248,6 +248,51 @@ impl fmt::Display for Access {
     }
 }
 
+/// How a step's touch of an object stands to others, for exploration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub enum Touch {
+    /// It reads: the order among reads does not matter.
+    Read,
+    /// It changes the object so that the order among such changes does not matter either, and
+    /// learns nothing from it: one's own bit in a mask, a count that somebody else waits for.
+    Adjust,
+    /// Its order matters.
+    Write,
+    /// It releases a lock.
+    Unlock,
+}
+
+impl From<Access> for Touch {
+    #[inline]
+    fn from(access: Access) -> Touch {
+        match access {
+            Access::Read => Touch::Read,
+            Access::Unlock => Touch::Unlock,
+            Access::Write | Access::Update | Access::Lock => Touch::Write,
+        }
+    }
+}
+
+impl Touch {
+    /// Whether the order of two touches of one object does not matter.
+    #[inline]
+    pub fn commutes(self, other: Touch) -> bool {
+        self == other && matches!(self, Touch::Read | Touch::Adjust)
+    }
+
+    /// Whether the object may have changed after it.
+    #[inline]
+    pub const fn writes(self) -> bool {
+        !matches!(self, Touch::Read)
+    }
+
+    /// What two touches by one step come to.
+    #[must_use]
+    pub fn and(self, other: Touch) -> Touch {
+        if self == other { self } else { Touch::Write }
+    }
+}
+
 /// A step's result as the digest sees it.
 pub trait Word {
     /// The value folded into the digest.

@@ -19,8 +19,6 @@ pub enum Stop {
     Diverged(String),
     /// The step asked for was reached.
     Reached,
-    /// An oracle fired, and the run was to end there ([`Machine::stop_at_violation`](crate::Machine::stop_at_violation)).
-    Violated,
 }
 
 /// Somebody who waits, in words.

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use devices::Vector;
 use mmu::{PhysAddr, PhysMemory, Pte};
 
-use crate::{Access, CpuId, LockId, Machine, Object, Word};
+use crate::{Access, CpuId, LockId, Machine, Object, Touch, Word};
 
 /// What must hold before a step can be chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,6 +115,14 @@ impl<'m, 'w> Acting<'m, 'w> {
     #[inline]
     pub fn resolve(&self, object: Object) {
         self.object.set(object);
+    }
+
+    /// Of what was announced, only this matters to others: what an exploration takes the step for.
+    #[inline]
+    pub fn narrow(&self, object: Object, touch: Touch) {
+        if self.machine.tracking() {
+            self.machine.engine.narrowed.set(Some((object, touch)));
+        }
     }
 
     /// The step turns out to cost this much more.

@@ -1,6 +1,6 @@
 //! Switching address spaces: root tables, lazy TLBs, the mask of CPUs that may hold translations.
 
-use emu::{Access, CpuId, Kind, Object, Request, ThreadId};
+use emu::{Access, CpuId, Kind, Object, Request, ThreadId, Touch};
 
 use crate::Cx;
 use crate::mm::MmId;
@@ -8,6 +8,12 @@ use crate::mm::MmId;
 /// The object that stands for an address space in traces.
 pub fn mm_object(cx: Cx<'_>, mm: MmId) -> Object {
     Object::new(Kind::Mm, u64::from(cx.pid_of(mm)))
+}
+
+/// Who may hold translations of an address space, apart from the rest of it: every CPU changes
+/// its own bit.
+pub fn cpumask_object(cx: Cx<'_>, mm: MmId) -> Object {
+    Object::new(Kind::Mm, 1 << 32 | u64::from(cx.pid_of(mm)))
 }
 
 /// `context_switch`: the address space, then the registers.
@@ -45,7 +51,8 @@ async fn switch_mm(cx: Cx<'_>, cpu: CpuId, next: MmId) {
     }
     let request = Request::touch(mm_object(cx, next), Access::Update, cx.machine.costs().l1);
     cx.machine
-        .step(request, |_| {
+        .step(request, |acting| {
+            acting.narrow(cpumask_object(cx, next), Touch::Adjust);
             cx.mms.borrow_mut()[next].cpumask.insert(cpu);
             here.active_mm.set(Some(next));
         })
@@ -59,7 +66,8 @@ async fn clear_cpumask(cx: Cx<'_>, mm: MmId, cpu: CpuId) {
     }
     let request = Request::touch(mm_object(cx, mm), Access::Update, cx.machine.costs().l1);
     cx.machine
-        .step(request, |_| {
+        .step(request, |acting| {
+            acting.narrow(cpumask_object(cx, mm), Touch::Adjust);
             if let Some(mm) = cx.mms.borrow_mut().get_mut(mm) {
                 mm.cpumask.remove(cpu);
             }

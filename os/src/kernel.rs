@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::mem::ManuallyDrop;
 
 use devices::{Moved, Timers, Vector};
-use emu::{Access, Code, Costs, CpuId, Guest, Kind, LockId, Machine, Object, Size, Stop, ThreadId};
+use emu::{Code, Costs, CpuId, Guest, Kind, LockId, Machine, Object, Size, Stop, ThreadId, Touch};
 use mmu::Pfn;
 use slotmap::SlotMap;
 
@@ -483,8 +483,7 @@ impl<'w> Kernel<'w> {
     /// The frame is free; whoever still names it is caught by the oracles.
     pub(crate) fn free_frame(&self, pfn: Pfn) {
         self.pages.borrow_mut().get_mut(pfn).count = 0;
-        self.machine
-            .touch(Object::new(Kind::Zone, 0), Access::Update);
+        self.machine.touch(Object::new(Kind::Zone, 0), Touch::Write);
         self.oracles.frame_freed(self, pfn);
         self.zone.borrow_mut().give(pfn);
     }

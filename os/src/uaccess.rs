@@ -2,7 +2,7 @@
 //! the TLB misses, and a fault when the walk fails. A TLB fill and the access it serves are one
 //! instruction, so one step.
 
-use emu::{Access, Acting, Leave, Machine, Object, Request, Word};
+use emu::{Access, Acting, Leave, Machine, Object, Request, Touch, Word};
 use mmu::walk::{AccessKind, FaultKind, walk};
 use mmu::{PhysAddr, PteFlags, TlbEntry, TlbLevel, VirtAddr};
 
@@ -154,7 +154,8 @@ fn try_access<'w, R>(
     let pa = translate(cx, acting, mm, va, write)?;
     acting.resolve(Object::sector(pa));
     if cx.machine.tracking() {
-        cx.oracles.touch_user(cx, mm, va, access, pa.pfn());
+        cx.oracles
+            .touch_user(cx, mm, va, Touch::from(access), pa.pfn());
     }
     if access != Access::Write {
         cx.oracles.loaded(cx, mm, va, len, pa);
@@ -233,7 +234,7 @@ pub async fn get_user_u32(cx: Cx<'_>, at: VirtAddr) -> Result<u32, Errno> {
                 let pa = translate(cx, acting, mm, at, false)?;
                 acting.resolve(Object::sector(pa));
                 if cx.machine.tracking() {
-                    cx.oracles.touch_user(cx, mm, at, Access::Read, pa.pfn());
+                    cx.oracles.touch_user(cx, mm, at, Touch::Read, pa.pfn());
                 }
                 let bytes = load(&cx.machine, pa, 4, &|bytes: &mut [u8]| {
                     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])

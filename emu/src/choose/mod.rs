@@ -5,7 +5,7 @@ mod random;
 mod replay;
 mod timed;
 
-use crate::{Access, ActorId, Object, Request};
+use crate::{ActorId, Object, Request, Touch};
 
 pub use pct::PctChooser;
 pub use random::RandomChooser;
@@ -94,7 +94,7 @@ pub struct Choice<'a> {
     /// Who can go on, in a fixed order; never empty.
     pub enabled: &'a [(ActorId, Request)],
     /// What the last step touched, if the chooser [tracks](Chooser::tracks) that.
-    pub touched: &'a [(Object, Access)],
+    pub touched: &'a [(Object, Touch)],
     /// CPUs that could go on if no handler ran on top of them, if it tracks.
     pub interrupted: &'a [ActorId],
     /// Actors that their own CPU holds back: its interrupts are off, or a handler runs on it. If
@@ -109,7 +109,7 @@ pub struct End<'a> {
     /// The steps taken.
     pub steps: u64,
     /// What the last step touched.
-    pub touched: &'a [(Object, Access)],
+    pub touched: &'a [(Object, Touch)],
     /// Who still wanted something, and did not get it.
     pub pending: &'a [(ActorId, Request)],
 }

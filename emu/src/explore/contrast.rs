@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::lanes::{LaneSet, Lanes, bit};
+use super::lanes::{LaneSet, Lanes, Touched, bit};
 use super::schedule::Follow;
 use super::shrink::follow;
-use super::trace::{Touched, Trace};
+use super::trace::Trace;
 use super::{Runner, Schedule};
-use crate::{Access, ActorId, Choice, Chooser, End, Object, Want};
+use crate::{ActorId, Choice, Chooser, End, Object, Touch, Want};
 
 /// The nearest passing schedule.
 #[derive(Clone, Debug)]
@@ -80,7 +80,7 @@ impl Watch {
         })
     }
 
-    fn step(&mut self, touched: &[(Object, Access)]) {
+    fn step(&mut self, touched: &[(Object, Touch)]) {
         let Some(actor) = self.actors.last() else {
             return;
         };
@@ -88,7 +88,7 @@ impl Watch {
             return;
         };
         let mut all = Vec::new();
-        super::dfs::once_each(touched, &mut all);
+        super::lanes::once_each(touched, &mut all);
         let mut races = Vec::new();
         let enabled = &self.enabled;
         let number = self.trace.len();
@@ -119,8 +119,8 @@ impl Watch {
         self.touched[second].iter().find_map(|one| {
             self.touched[first]
                 .iter()
-                .any(|other| other.object == one.object && (one.writes || other.writes))
-                .then(|| Object::from_raw(one.object))
+                .any(|other| other.0 == one.0 && !one.1.commutes(other.1))
+                .then(|| Object::from_raw(one.0))
         })
     }
 }

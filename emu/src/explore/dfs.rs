@@ -12,11 +12,11 @@
 //! - [`Reduction::Merge`]: every choice is tried, and a state seen before is not gone on from
 //!   (see [`merge`](super::merge)).
 
-use super::lanes::{Footprint, Lane, LaneSet, Lanes, bit, conflict, each, footprint};
+use super::lanes::{Footprint, Lane, LaneSet, Lanes, Touched, bit, conflict, each, once_each};
 use super::merge::Merger;
-use super::trace::{Race, Touched, Trace, Waited};
+use super::trace::{Race, Trace, Waited};
 use super::{Reduction, Schedule};
-use crate::{Access, ActorId, Choice, End, Object, Request, Want};
+use crate::{ActorId, Choice, End, Object, Request, Touch, Want};
 
 /// A lane that need not go, and what its step would touch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,7 +157,7 @@ impl Dfs {
     }
 
     /// The footprint of the step before the present choice is known now.
-    fn step_done(&mut self, touched: &[(Object, Access)]) {
+    fn step_done(&mut self, touched: &[(Object, Touch)]) {
         let Some(event) = self.depth.checked_sub(1) else {
             return;
         };
@@ -172,7 +172,7 @@ impl Dfs {
     }
 
     /// Adds a step to the trace, and the choices that its races ask for.
-    fn race(&mut self, lane: Lane, touched: &[(Object, Access)], waited: Waited) {
+    fn race(&mut self, lane: Lane, touched: &[(Object, Touch)], waited: Waited) {
         let mut all = std::mem::take(&mut self.touched);
         once_each(touched, &mut all);
         let mut races = std::mem::take(&mut self.races);
@@ -309,7 +309,7 @@ impl Dfs {
     }
 
     /// Those who slept before the last step and whom it did not wake.
-    fn sleepers(&self, touched: &[(Object, Access)]) -> Vec<Sleeper> {
+    fn sleepers(&self, touched: &[(Object, Touch)]) -> Vec<Sleeper> {
         let Some(parent) = self.stack.last() else {
             return Vec::new();
         };
@@ -317,7 +317,7 @@ impl Dfs {
             return Vec::new();
         }
         let mut step = Vec::new();
-        footprint(touched, &mut step);
+        once_each(touched, &mut step);
         let all = parent.sleep.iter().chain(&parent.slept);
         all.filter(|it| {
             !self.lanes.same_cpu(it.lane, parent.chosen) && !conflict(&it.footprint, &step)
@@ -347,7 +347,7 @@ impl Dfs {
                 },
             ) = (self.lanes.of(*actor), request)
             {
-                self.race(lane, &[(*object, *access)], Waited::Lock);
+                self.race(lane, &[(*object, Touch::from(*access))], Waited::Lock);
                 self.trace.truncate(length);
             }
         }
@@ -418,27 +418,5 @@ pub(crate) fn waited(want: Want) -> Waited {
         Want::Touch => Waited::No,
         Want::Lock(_) => Waited::Lock,
         Want::Zero(_) | Want::Wake => Waited::Others,
-    }
-}
-
-/// Each object once, with all that was done to it.
-pub(crate) fn once_each(touched: &[(Object, Access)], all: &mut Vec<Touched>) {
-    all.clear();
-    for (object, access) in touched {
-        if object.kind() == crate::Kind::Private {
-            continue;
-        }
-        let unlocks = *access == Access::Unlock;
-        match all.iter_mut().find(|it| it.object == object.raw()) {
-            Some(known) => {
-                known.writes |= access.writes();
-                known.unlocks &= unlocks;
-            }
-            None => all.push(Touched {
-                object: object.raw(),
-                writes: access.writes(),
-                unlocks,
-            }),
-        }
     }
 }

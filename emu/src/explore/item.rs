@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Reduction;
 use super::dfs::{Dfs, Node, Sleeper};
-use super::lanes::{Lane, Lanes, bit, each};
+use super::lanes::{Lane, Lanes, Touched, bit, each};
 
 /// The stack of a depth-first search, on disk and in memory the same.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -30,10 +30,10 @@ struct SavedNode {
     sleep: Vec<SavedSleeper>,
     slept: Vec<SavedSleeper>,
     /// What the chosen step touched, if it is known and may sleep elsewhere.
-    step: Option<Vec<(u64, bool)>>,
+    step: Option<Vec<Touched>>,
 }
 
-type SavedSleeper = (Lane, Vec<(u64, bool)>);
+type SavedSleeper = (Lane, Vec<Touched>);
 
 fn save(all: &[Sleeper]) -> Vec<SavedSleeper> {
     all.iter()

@@ -1,6 +1,6 @@
 //! Lanes: actors as small numbers, so that sets of them are words.
 
-use crate::{Access, ActorId, Object, Role};
+use crate::{ActorId, Object, Role, Touch};
 
 /// An actor of a small machine, as a bit position.
 pub(crate) type Lane = u8;
@@ -11,8 +11,11 @@ pub(crate) type LaneSet = u64;
 /// Lanes a search can tell apart.
 pub(crate) const MOST_LANES: usize = 64;
 
-/// What a step touched: objects, and whether it wrote them.
-pub(crate) type Footprint = std::sync::Arc<[(u64, bool)]>;
+/// An object that a step touched, and how.
+pub(crate) type Touched = (u64, Touch);
+
+/// What a step touched, each object once.
+pub(crate) type Footprint = std::sync::Arc<[Touched]>;
 
 /// The lanes of a machine: two a CPU, then the devices.
 #[derive(Clone, Copy)]
@@ -81,27 +84,26 @@ pub(crate) fn each(mut set: LaneSet) -> impl Iterator<Item = Lane> {
     })
 }
 
-/// As a search keeps it: each object once.
-pub(crate) fn footprint(touched: &[(Object, Access)], into: &mut Vec<(u64, bool)>) {
-    into.clear();
-    for (object, access) in touched {
+/// Each object once, with all that was done to it.
+pub(crate) fn once_each(touched: &[(Object, Touch)], all: &mut Vec<Touched>) {
+    all.clear();
+    for (object, touch) in touched {
         if object.kind() == crate::Kind::Private {
             continue;
         }
-        let (object, writes) = (object.raw(), access.writes());
-        match into.iter_mut().find(|it| it.0 == object) {
-            Some(known) => known.1 |= writes,
-            None => into.push((object, writes)),
+        match all.iter_mut().find(|it| it.0 == object.raw()) {
+            Some(known) => known.1 = known.1.and(*touch),
+            None => all.push((object.raw(), *touch)),
         }
     }
 }
 
-/// Whether two footprints share an object that one of them writes.
-pub(crate) fn conflict(one: &[(u64, bool)], other: &[(u64, bool)]) -> bool {
-    one.iter().any(|(object, writes)| {
+/// Whether two footprints share an object whose touches do not commute.
+pub(crate) fn conflict(one: &[Touched], other: &[Touched]) -> bool {
+    one.iter().any(|(object, touch)| {
         other
             .iter()
-            .any(|(same, also)| object == same && (*writes || *also))
+            .any(|(same, also)| object == same && !touch.commutes(*also))
     })
 }
 
@@ -125,9 +127,12 @@ mod tests {
     }
 
     #[test]
-    fn reads_of_one_object_do_not_conflict_and_a_write_does() {
-        assert!(!conflict(&[(1, false)], &[(1, false), (2, true)]));
-        assert!(conflict(&[(1, false)], &[(1, true)]));
-        assert!(conflict(&[(2, true)], &[(1, true), (2, true)]));
+    fn what_commutes_does_not_conflict_and_all_else_on_one_object_does() {
+        use Touch::{Adjust, Read, Write};
+        assert!(!conflict(&[(1, Read)], &[(1, Read), (2, Write)]));
+        assert!(conflict(&[(1, Read)], &[(1, Write)]));
+        assert!(conflict(&[(2, Write)], &[(1, Write), (2, Write)]));
+        assert!(!conflict(&[(1, Adjust)], &[(1, Adjust)]));
+        assert!(conflict(&[(1, Adjust)], &[(1, Read)]));
     }
 }

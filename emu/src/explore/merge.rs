@@ -11,7 +11,7 @@
 
 use super::dfs::Node;
 use super::lanes::{Lane, Lanes, MOST_LANES};
-use crate::{Access, Object};
+use crate::{Object, Touch};
 
 /// States remembered; beyond them nothing more is, which loses merges and no state.
 const MOST_STATES: usize = 1 << 22;
@@ -42,29 +42,31 @@ impl Merger {
     }
 
     /// A step was taken.
-    pub fn step(&mut self, lanes: Lanes, lane: Lane, touched: &[(Object, Access)]) {
+    pub fn step(&mut self, lanes: Lanes, lane: Lane, touched: &[(Object, Touch)]) {
         let before = self.histories[usize::from(lane)];
         let mut history = mix(before, 1);
         // All steps of one CPU depend on each other.
         let cpu = lanes
             .sibling(lane)
-            .map(|other| (u64::MAX - u64::from(lane.min(other)), Access::Update));
-        let objects = touched
-            .iter()
-            .map(|(object, access)| (object.raw(), *access));
-        for (object, access) in objects.clone().chain(cpu) {
-            let known = match access {
-                Access::Write => 0,
+            .map(|other| (u64::MAX - u64::from(lane.min(other)), Touch::Write));
+        let objects = touched.iter().map(|(object, touch)| (object.raw(), *touch));
+        for (object, touch) in objects.clone().chain(cpu) {
+            let known = match touch {
+                Touch::Adjust => 0,
                 _ => self.versions.get(object),
             };
-            history = mix(mix(history, object ^ (access as u64) << 60), known);
+            history = mix(mix(history, object ^ (touch as u64) << 60), known);
         }
         self.change(u64::from(lane), before, history);
         self.histories[usize::from(lane)] = history;
-        for (object, access) in objects.chain(cpu) {
-            if access.writes() {
+        for (object, touch) in objects.chain(cpu) {
+            if touch.writes() {
                 let old = self.versions.get(object);
-                let new = mix(mix(old, history), object);
+                let new = match touch {
+                    // Whatever the order, the same sum.
+                    Touch::Adjust => old.wrapping_add(mix(history, object)),
+                    _ => mix(mix(old, history), object),
+                };
                 self.versions.set(object, new);
                 self.change(mix(object, 2), old, new);
             }
@@ -200,29 +202,33 @@ mod tests {
         Object::new(Kind::Zone, number)
     }
 
-    fn key(steps: &[(Lane, u64, Access)]) -> [u64; 2] {
+    fn key(steps: &[(Lane, u64, Touch)]) -> [u64; 2] {
         let mut merger = Merger::new();
         merger.begin();
-        for (lane, number, access) in steps {
-            merger.step(lanes(), *lane, &[(object(*number), *access)]);
+        for (lane, number, touch) in steps {
+            merger.step(lanes(), *lane, &[(object(*number), *touch)]);
         }
         merger.key
     }
 
     #[test]
     fn independent_steps_lead_to_one_state_in_either_order_and_dependent_ones_to_two() {
-        use Access::{Read, Update};
+        use Touch::{Adjust, Read, Write};
         assert_eq!(
-            key(&[(0, 1, Update), (2, 2, Update)]),
-            key(&[(2, 2, Update), (0, 1, Update)])
+            key(&[(0, 1, Write), (2, 2, Write)]),
+            key(&[(2, 2, Write), (0, 1, Write)])
         );
         assert_ne!(
-            key(&[(0, 1, Update), (2, 1, Read)]),
-            key(&[(2, 1, Read), (0, 1, Update)])
+            key(&[(0, 1, Write), (2, 1, Read)]),
+            key(&[(2, 1, Read), (0, 1, Write)])
+        );
+        assert_eq!(
+            key(&[(0, 1, Adjust), (2, 1, Adjust)]),
+            key(&[(2, 1, Adjust), (0, 1, Adjust)])
         );
         assert_ne!(
-            key(&[(0, 1, Update), (1, 2, Update)]),
-            key(&[(1, 2, Update), (0, 1, Update)]),
+            key(&[(0, 1, Write), (1, 2, Write)]),
+            key(&[(1, 2, Write), (0, 1, Write)]),
             "a CPU and its interrupts depend on each other"
         );
     }

@@ -6,19 +6,19 @@
 
 use std::collections::BTreeMap;
 
-use super::lanes::{Footprint, Lane, LaneSet, Lanes, bit};
+use super::lanes::{Footprint, Lane, LaneSet, Lanes, Touched, bit};
+use crate::Touch as How;
 
 /// A touch of an object by an event.
 #[derive(Clone, Copy)]
 struct Touch {
     object: u32,
     event: u32,
-    writes: bool,
-    unlocks: bool,
-    /// The touch of the same object before this one, and the write before it; 0 for none, else
-    /// its number and one.
+    how: How,
+    /// The touch of the same object before this one, and the last before it that does not commute
+    /// with it; 0 for none, else its number and one.
     prev: u32,
-    prev_write: u32,
+    prev_other: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -38,14 +38,6 @@ pub(crate) enum Waited {
     Lock,
     /// Something that only others can bring about: it cannot come before that.
     Others,
-}
-
-/// What a step touched, once more: an object, whether it wrote it, whether it released it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Touched {
-    pub object: u64,
-    pub writes: bool,
-    pub unlocks: bool,
 }
 
 /// A step that could have come before an earlier one.
@@ -118,7 +110,7 @@ impl Trace {
             .map_or(self.touches.len(), |next| next.first_touch as usize);
         let touches = self.touches[from..to].iter();
         touches
-            .map(|it| (self.names[it.object as usize], it.writes))
+            .map(|it| (self.names[it.object as usize], it.how))
             .collect()
     }
 
@@ -179,14 +171,14 @@ impl Trace {
             .and_then(|it| self.last[usize::from(it)].checked_sub(1));
         let mut lock_rival = None;
         for one in touched {
-            let Some(&object) = self.objects.get(&one.object) else {
+            let Some(&object) = self.objects.get(&one.0) else {
                 continue;
             };
             match waited {
                 Waited::Lock => lock_rival = self.last_taken(object),
                 Waited::No | Waited::Others => {}
             }
-            self.conflicting(object, one.writes, |event| rivals.push(event));
+            self.conflicting(object, one.1, |event| rivals.push(event));
         }
         rivals.extend(sibling.map(|it| it as usize));
         rivals.sort_unstable_by(|one, other| other.cmp(one));
@@ -278,9 +270,9 @@ impl Trace {
             .map_or(self.touches.len(), |next| next.first_touch as usize);
         self.touches[from..to.max(from)].iter().any(|touch| {
             touched.iter().any(|one| {
-                self.objects.get(&one.object) == Some(&touch.object)
-                    && (one.writes || touch.writes)
-                    && !touch.unlocks
+                self.objects.get(&one.0) == Some(&touch.object)
+                    && !one.1.commutes(touch.how)
+                    && touch.how != How::Unlock
             })
         })
     }
@@ -310,20 +302,19 @@ impl Trace {
         initials
     }
 
-    /// Earlier events that conflict with a touch: the last write, and for a write the reads since.
-    fn conflicting(&self, object: u32, writes: bool, mut take: impl FnMut(usize)) {
+    /// Earlier events that conflict with a touch: the last that does not commute with it, and
+    /// those before that commute with that one.
+    fn conflicting(&self, object: u32, how: How, mut take: impl FnMut(usize)) {
         let mut at = self.heads[object as usize];
+        if at != 0 && self.touches[at as usize - 1].how.commutes(how) {
+            at = self.touches[at as usize - 1].prev_other;
+        }
         while at != 0 {
             let touch = self.touches[at as usize - 1];
-            if touch.writes {
-                return take(touch.event as usize);
-            }
-            if writes {
-                take(touch.event as usize);
-                at = touch.prev;
-            } else {
-                at = touch.prev_write;
-            }
+            take(touch.event as usize);
+            let before = touch.prev;
+            let goes_on = before != 0 && self.touches[before as usize - 1].how.commutes(touch.how);
+            at = if goes_on { before } else { 0 };
         }
     }
 
@@ -332,7 +323,7 @@ impl Trace {
         let mut at = self.heads[object as usize];
         while at != 0 {
             let touch = self.touches[at as usize - 1];
-            if !touch.unlocks {
+            if touch.how != How::Unlock {
                 return Some(touch.event as usize);
             }
             at = touch.prev;
@@ -342,30 +333,29 @@ impl Trace {
 
     fn note(&mut self, one: Touched, event: u32) {
         let next = self.objects.len() as u32;
-        let object = *self.objects.entry(one.object).or_insert(next);
+        let object = *self.objects.entry(one.0).or_insert(next);
         if object == next {
             self.heads.push(0);
-            self.names.push(one.object);
+            self.names.push(one.0);
         }
         let prev = self.heads[object as usize];
-        let prev_write = match prev {
+        let prev_other = match prev {
             0 => 0,
             prev => {
                 let before = self.touches[prev as usize - 1];
-                if before.writes {
-                    prev
+                if before.how.commutes(one.1) {
+                    before.prev_other
                 } else {
-                    before.prev_write
+                    prev
                 }
             }
         };
         self.touches.push(Touch {
             object,
             event,
-            writes: one.writes,
-            unlocks: one.unlocks,
+            how: one.1,
             prev,
-            prev_write,
+            prev_other,
         });
         self.heads[object as usize] = self.touches.len() as u32;
     }

@@ -3,11 +3,11 @@
 //! empty. A range of more than one page is a full flush.
 
 use devices::Vector;
-use emu::{Access, Code, CpuId, Kind, Object, Request, Want};
+use emu::{Access, Code, CpuId, Kind, Object, Request, Touch, Want};
 
 use super::{CALL_SLOTS, FlushPolicy, FlushRange, flush_local, slot_object};
 use crate::Cx;
-use crate::context::{leave_mm, mm_object};
+use crate::context::{cpumask_object, leave_mm, mm_object};
 use crate::cpuset::CpuSet;
 use crate::irq::INVALIDATE_VECTOR;
 use crate::mm::MmId;
@@ -38,7 +38,8 @@ async fn flush(cx: Cx<'_>, mm: MmId, range: FlushRange) {
     let request = Request::touch(mm_object(cx, mm), Access::Read, cx.machine.costs().l1);
     let mut others = CpuSet::EMPTY;
     cx.machine
-        .step(request, |_| {
+        .step(request, |acting| {
+            acting.narrow(cpumask_object(cx, mm), Touch::Read);
             others = cx.mms.borrow()[mm].cpumask;
             others.remove(me);
             u64::from(others.len())
@@ -50,6 +51,11 @@ async fn flush(cx: Cx<'_>, mm: MmId, range: FlushRange) {
     if !others.is_empty() {
         flush_tlb_others(cx, others, mm, range).await;
     }
+}
+
+/// What a slot asks for, apart from who has acknowledged.
+fn what_object(index: usize) -> Object {
+    Object::new(Kind::Call, 1 << 16 | index as u64)
 }
 
 /// Asks `cpus` and waits for all of them.
@@ -66,6 +72,7 @@ async fn flush_tlb_others(cx: Cx<'_>, cpus: CpuSet, mm: MmId, range: FlushRange)
     let publish = Request::touch(slot_object(index), Access::Write, costs.l1);
     cx.machine
         .step(publish, |acting| {
+            acting.narrow(what_object(index), Touch::Write);
             let slot = &mut cx.call_slots.borrow_mut()[index];
             slot.what = Some((mm, range));
             slot.mask = cpus;
@@ -86,7 +93,9 @@ async fn flush_tlb_others(cx: Cx<'_>, cpus: CpuSet, mm: MmId, range: FlushRange)
     cx.count("flush interrupts", u64::from(cpus.len()));
     let all_done = Request::touch(slot_object(index), Access::Read, costs.l1);
     cx.machine
-        .step(all_done.when(Want::Zero(pending)), |_| ())
+        .step(all_done.when(Want::Zero(pending)), |acting| {
+            acting.narrow(Object::new(Kind::Counter, u64::from(pending)), Touch::Read);
+        })
         .await;
     guard.unlock().await;
 }
@@ -101,7 +110,8 @@ async fn smp_invalidate_interrupt(cx: Cx<'_>, vector: Vector) {
     let mut what = None;
     let look = Request::touch(slot_object(index), Access::Read, costs.l1);
     cx.machine
-        .step(look, |_| {
+        .step(look, |acting| {
+            acting.narrow(what_object(index), Touch::Read);
             let slot = &cx.call_slots.borrow()[index];
             what = slot.what.filter(|_| slot.mask.contains(cpu));
         })
@@ -121,6 +131,10 @@ async fn smp_invalidate_interrupt(cx: Cx<'_>, vector: Vector) {
             let slot = &mut cx.call_slots.borrow_mut()[index];
             slot.mask.remove(cpu);
             let pending = slot.pending;
+            acting.narrow(
+                Object::new(Kind::Counter, u64::from(pending)),
+                Touch::Adjust,
+            );
             acting.add_counter(pending, -1);
         })
         .await;

@@ -6,7 +6,7 @@
 //! An entry that is not present is none either: the page may come back.
 
 use devices::{Direction, Moved};
-use emu::{Access, Object};
+use emu::{Object, Touch};
 use mmu::{PhysAddr, VirtAddr, walk};
 
 use super::Oracles;
@@ -36,9 +36,9 @@ impl Oracles {
         slot: usize,
     ) {
         let gone = self.is_gone(mm);
-        touch_space(cx, mm, Access::Read);
+        touch_space(cx, mm, Touch::Read);
         for (va, _, len) in segments {
-            touch_shadow(cx, mm, *va, *len as usize, Access::Update);
+            touch_shadow(cx, mm, *va, *len as usize, Touch::Write);
             touch_entry(cx, mm, *va);
         }
         {
@@ -70,8 +70,8 @@ impl Oracles {
         };
         let number = self.transfers.borrow().request(place.request).number;
         let mm = self.transfers.borrow().request(place.request).mm;
-        touch_space(cx, mm, Access::Read);
-        touch_shadow(cx, mm, place.va, mmu::SECTOR_SIZE, Access::Update);
+        touch_space(cx, mm, Touch::Read);
+        touch_shadow(cx, mm, place.va, mmu::SECTOR_SIZE, Touch::Write);
         touch_entry(cx, mm, place.va);
         self.check_transferred(cx, moved.addr.pfn(), moved.sector, number);
         match moved.direction {

@@ -1,7 +1,7 @@
 //! What oracles look at, as exploration must know it: two steps whose order an oracle can tell
 //! are not independent, although the machine could not.
 
-use emu::{Access, Kind, Object};
+use emu::{Kind, Object, Touch};
 use mmu::{Pfn, VirtAddr, walk};
 
 use super::Oracles;
@@ -16,10 +16,10 @@ impl Oracles {
     /// A user instruction touches `va`: its shadow, what forks and flushes promise of the address
     /// space, the entries that a walk reads (and writes: the marks).
     #[cold]
-    pub fn touch_user(&self, cx: &Kernel<'_>, mm: MmId, va: VirtAddr, access: Access, pfn: Pfn) {
-        touch_shadow(cx, mm, va, 1, access);
-        touch_space(cx, mm, Access::Read);
-        touch_frame(cx, pfn, Access::Read);
+    pub fn touch_user(&self, cx: &Kernel<'_>, mm: MmId, va: VirtAddr, touch: Touch, pfn: Pfn) {
+        touch_shadow(cx, mm, va, 1, touch);
+        touch_space(cx, mm, Touch::Read);
+        touch_frame(cx, pfn, Touch::Read);
     }
 
     /// A walk for `va` read the entries on its way; it marked the last if `marks`.
@@ -31,12 +31,12 @@ impl Oracles {
             let at = walk::entry_addr(table, va, level);
             let pte = mmu::Pte::from_raw(memory.read_u64(at));
             let last = level == 0 || !pte.present() || pte.is_leaf();
-            let access = if last && marks {
-                Access::Update
+            let touch = if last && marks {
+                Touch::Write
             } else {
-                Access::Read
+                Touch::Read
             };
-            cx.machine.touch(Object::pte(at), access);
+            cx.machine.touch(Object::pte(at), touch);
             if last {
                 break;
             }
@@ -50,30 +50,30 @@ fn pid(cx: &Kernel<'_>, mm: MmId) -> u64 {
 }
 
 /// The shadow of the sectors that hold a range.
-pub(super) fn touch_shadow(cx: &Kernel<'_>, mm: MmId, va: VirtAddr, len: usize, access: Access) {
+pub(super) fn touch_shadow(cx: &Kernel<'_>, mm: MmId, va: VirtAddr, len: usize, touch: Touch) {
     if !cx.machine.tracking() {
         return;
     }
     let sector = mmu::SECTOR_SIZE as u64;
     for number in va.get() / sector..(va.get() + len as u64).div_ceil(sector) {
         let object = Object::new(Kind::Shadow, pid(cx, mm) << SPACE_BITS | number);
-        cx.machine.touch(object, access);
+        cx.machine.touch(object, touch);
     }
 }
 
 /// What is known of an address space as a whole: forks of it, flushes, removed ranges.
-pub(super) fn touch_space(cx: &Kernel<'_>, mm: MmId, access: Access) {
+pub(super) fn touch_space(cx: &Kernel<'_>, mm: MmId, touch: Touch) {
     if cx.machine.tracking() {
         let number = pid(cx, mm) << SPACE_BITS | ((1 << SPACE_BITS) - 1);
-        cx.machine.touch(Object::new(Kind::Shadow, number), access);
+        cx.machine.touch(Object::new(Kind::Shadow, number), touch);
     }
 }
 
 /// Whether a frame is free.
-pub(super) fn touch_frame(cx: &Kernel<'_>, pfn: Pfn, access: Access) {
+pub(super) fn touch_frame(cx: &Kernel<'_>, pfn: Pfn, touch: Touch) {
     if cx.machine.tracking() {
         let number = FRAMES | u64::from(pfn.get());
-        cx.machine.touch(Object::new(Kind::Shadow, number), access);
+        cx.machine.touch(Object::new(Kind::Shadow, number), touch);
     }
 }
 

@@ -1,6 +1,6 @@
 //! `lifetime`: a freed frame is used, or mapped.
 
-use emu::{Access, Object};
+use emu::{Object, Touch};
 use mmu::{Pfn, VirtAddr};
 
 use super::footprint::touch_frame;
@@ -14,7 +14,7 @@ const WORD: &str = "UAF";
 impl Oracles {
     /// A frame is free from now on.
     pub fn frame_freed(&self, cx: &Kernel<'_>, pfn: Pfn) {
-        touch_frame(cx, pfn, Access::Update);
+        touch_frame(cx, pfn, Touch::Write);
         let stamp = self.tlb.frame_freed();
         let mut frames = self.frames.borrow_mut();
         let note = frames.of(pfn);
@@ -24,7 +24,7 @@ impl Oracles {
 
     /// A free frame is somebody's.
     pub fn frame_allocated(&self, cx: &Kernel<'_>, pfn: Pfn) {
-        touch_frame(cx, pfn, Access::Update);
+        touch_frame(cx, pfn, Touch::Write);
         self.frames.borrow_mut().allocated(pfn, cx.machine.steps());
     }
 

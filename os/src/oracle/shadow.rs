@@ -5,7 +5,7 @@
 //! was there or what has landed. Bytes that the process stored to while a read covered them hold
 //! either, whichever memory has when the read completes.
 
-use emu::{Access, Object};
+use emu::{Object, Touch};
 use mmu::{PhysAddr, VirtAddr, walk};
 
 use super::footprint::{touch_shadow, touch_space};
@@ -34,7 +34,7 @@ impl Oracles {
     }
 
     fn forget(&self, cx: &Kernel<'_>, mm: MmId, start: VirtAddr, len: u64) {
-        touch_space(cx, mm, Access::Update);
+        touch_space(cx, mm, Touch::Write);
         if let Some(first) = page_index(start) {
             let pages = len.div_ceil(mmu::PAGE_SIZE as u64) as usize;
             let mut spaces = self.spaces.borrow_mut();
@@ -44,7 +44,7 @@ impl Oracles {
 
     /// The address space is taken down: nobody runs in it any more.
     pub fn address_space_gone(&self, cx: &Kernel<'_>, mm: MmId) {
-        touch_space(cx, mm, Access::Update);
+        touch_space(cx, mm, Touch::Write);
         self.transfers.borrow_mut().drop_space(mm);
         self.windows.borrow_mut().drop_space(mm);
         self.spaces.borrow_mut().end(mm, || cx.pid_of(mm));
@@ -164,8 +164,8 @@ impl Oracles {
 
     /// From now on the process may rely on what has landed.
     fn learn(&self, cx: &Kernel<'_>, request: &Request, piece: &Piece) {
-        touch_space(cx, request.mm, Access::Read);
-        touch_shadow(cx, request.mm, piece.va, piece.len, Access::Update);
+        touch_space(cx, request.mm, Touch::Read);
+        touch_shadow(cx, request.mm, piece.va, piece.len, Touch::Write);
         let sector = mmu::SECTOR_SIZE;
         for at in (0..piece.len).step_by(sector) {
             let va = piece.va + at as u64;

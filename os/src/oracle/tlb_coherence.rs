@@ -12,7 +12,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use emu::{Access, CpuId, Object};
+use emu::{CpuId, Object, Touch};
 use mmu::{Pfn, Pte, PteFlags, TlbEntry, VirtAddr, walk};
 use slotmap::SecondaryMap;
 
@@ -345,7 +345,7 @@ impl Oracles {
 
     /// The flush has completed.
     pub fn flush_end(&self, cx: &Kernel<'_>, promise: Promise) {
-        touch_space(cx, promise.mm, Access::Update);
+        touch_space(cx, promise.mm, Touch::Write);
         self.tlb.keep(&promise, cx.machine.steps());
     }
 }
