@@ -349,7 +349,10 @@ impl<'w> Machine<'w> {
             assert!(*value >= 0, "counter {counter} fell below zero");
             *value
         };
-        self.touch(Object::new(Kind::Counter, u64::from(counter)), Touch::Adjust);
+        self.touch(
+            Object::new(Kind::Counter, u64::from(counter)),
+            Touch::Adjust,
+        );
         if now == 0 {
             self.wake_spinners(crate::Want::Zero(counter));
         }

@@ -70,10 +70,11 @@ fn fill<'w>(
         AccessKind::Read
     };
     let mut cache = cx.machine.walk_cache(cpu);
+    let marks = cx.machine.tracking() && cx.oracles.walk_marks(cx, root, va, write);
     let walked = walk(&mut acting.memory(), root, va, kind, true, &mut cache);
     drop(cache);
     if cx.machine.tracking() {
-        cx.oracles.touch_walk(cx, root, va, walked.is_ok());
+        cx.oracles.touch_walk(cx, root, va, marks);
     }
     let found = match walked {
         Ok(found) => found,
@@ -154,8 +155,7 @@ fn try_access<'w, R>(
     let pa = translate(cx, acting, mm, va, write)?;
     acting.resolve(Object::sector(pa));
     if cx.machine.tracking() {
-        cx.oracles
-            .touch_user(cx, mm, va, Touch::from(access), pa.pfn());
+        cx.oracles.touch_user(cx, mm, va, Touch::from(access), pa);
     }
     if access != Access::Write {
         cx.oracles.loaded(cx, mm, va, len, pa);
@@ -234,7 +234,7 @@ pub async fn get_user_u32(cx: Cx<'_>, at: VirtAddr) -> Result<u32, Errno> {
                 let pa = translate(cx, acting, mm, at, false)?;
                 acting.resolve(Object::sector(pa));
                 if cx.machine.tracking() {
-                    cx.oracles.touch_user(cx, mm, at, Touch::Read, pa.pfn());
+                    cx.oracles.touch_user(cx, mm, at, Touch::Read, pa);
                 }
                 let bytes = load(&cx.machine, pa, 4, &|bytes: &mut [u8]| {
                     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])

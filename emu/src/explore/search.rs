@@ -16,7 +16,7 @@ use crate::{ActorId, Choice, Chooser, End};
 /// Schedules that an item makes in the first round; more later.
 const FIRST_QUOTA: u64 = 256;
 /// And at most.
-const MOST_QUOTA: u64 = 1 << 14;
+const MOST_QUOTA: u64 = 1 << 10;
 /// Items that a round has, if the search can be split into so many.
 const ITEMS: usize = 16;
 

@@ -10,7 +10,7 @@ use emu::{Object, Touch};
 use mmu::{PhysAddr, VirtAddr, walk};
 
 use super::Oracles;
-use super::footprint::{touch_entry, touch_shadow, touch_space};
+use super::footprint::{Watched, touch_entry, touch_shadow, touch_space};
 use super::frame_notes::Who;
 use super::transfers::{Piece, Place};
 use crate::{Holder, Kernel, MmId};
@@ -36,7 +36,8 @@ impl Oracles {
         slot: usize,
     ) {
         let gone = self.is_gone(mm);
-        touch_space(cx, mm, Touch::Read);
+        touch_space(cx, mm, Watched::Ranges, Touch::Read);
+        touch_space(cx, mm, Watched::Forks, Touch::Read);
         for (va, _, len) in segments {
             touch_shadow(cx, mm, *va, *len as usize, Touch::Write);
             touch_entry(cx, mm, *va);
@@ -70,7 +71,7 @@ impl Oracles {
         };
         let number = self.transfers.borrow().request(place.request).number;
         let mm = self.transfers.borrow().request(place.request).mm;
-        touch_space(cx, mm, Touch::Read);
+        touch_space(cx, mm, Watched::Ranges, Touch::Read);
         touch_shadow(cx, mm, place.va, mmu::SECTOR_SIZE, Touch::Write);
         touch_entry(cx, mm, place.va);
         self.check_transferred(cx, moved.addr.pfn(), moved.sector, number);

@@ -2,7 +2,7 @@
 //! are not independent, although the machine could not.
 
 use emu::{Kind, Object, Touch};
-use mmu::{Pfn, VirtAddr, walk};
+use mmu::{Pfn, PhysAddr, PteFlags, VirtAddr, walk};
 
 use super::Oracles;
 use crate::{Kernel, MmId};
@@ -13,13 +13,35 @@ const SPACE_BITS: u32 = 38;
 const FRAMES: u64 = 1 << 55;
 
 impl Oracles {
-    /// A user instruction touches `va`: its shadow, what forks and flushes promise of the address
-    /// space, the entries that a walk reads (and writes: the marks).
+    /// A user instruction touches `va`, which it finds at `pa`: its shadow, forks under way, the
+    /// entry that its translation came from, and if that is stale what flushes have promised.
     #[cold]
-    pub fn touch_user(&self, cx: &Kernel<'_>, mm: MmId, va: VirtAddr, touch: Touch, pfn: Pfn) {
+    pub fn touch_user(&self, cx: &Kernel<'_>, mm: MmId, va: VirtAddr, touch: Touch, pa: PhysAddr) {
         touch_shadow(cx, mm, va, 1, touch);
-        touch_space(cx, mm, Touch::Read);
-        touch_frame(cx, pfn, Touch::Read);
+        if touch.writes() {
+            touch_space(cx, mm, Watched::Forks, Touch::Read);
+        }
+        touch_frame(cx, pa.pfn(), Touch::Read);
+        let root = cx.mms.borrow().get(mm).map(|mm| mm.root);
+        let memory = cx.machine.memory();
+        let found = root.and_then(|root| walk::lookup(&memory, root, va));
+        if let Some((at, _)) = found {
+            cx.machine.touch(Object::pte(at), Touch::Read);
+        }
+        let true_still = found.is_some_and(|(_, pte)| {
+            pte.is_leaf() && pte.pfn() == pa.pfn() && (pte.writable() || !touch.writes())
+        });
+        if !true_still {
+            touch_space(cx, mm, Watched::Flushes, Touch::Read);
+        }
+    }
+
+    /// Whether a walk for `va` will set marks in the entry.
+    #[cold]
+    pub fn walk_marks(&self, cx: &Kernel<'_>, root: Pfn, va: VirtAddr, write: bool) -> bool {
+        let needs = PteFlags::A | if write { PteFlags::D } else { PteFlags::A };
+        let found = walk::lookup(&cx.machine.memory(), root, va);
+        found.is_some_and(|(_, pte)| pte.is_leaf() && !pte.flags().contains(needs))
     }
 
     /// A walk for `va` read the entries on its way; it marked the last if `marks`.
@@ -61,10 +83,22 @@ pub(super) fn touch_shadow(cx: &Kernel<'_>, mm: MmId, va: VirtAddr, len: usize, 
     }
 }
 
-/// What is known of an address space as a whole: forks of it, flushes, removed ranges.
-pub(super) fn touch_space(cx: &Kernel<'_>, mm: MmId, touch: Touch) {
+/// What is known of an address space as a whole.
+#[derive(Clone, Copy)]
+pub(super) enum Watched {
+    /// Flushes that have completed.
+    Flushes,
+    /// Forks under way.
+    Forks,
+    /// Ranges that were removed; whether it is gone.
+    Ranges,
+}
+
+/// What is known of an address space as a whole.
+pub(super) fn touch_space(cx: &Kernel<'_>, mm: MmId, what: Watched, touch: Touch) {
     if cx.machine.tracking() {
-        let number = pid(cx, mm) << SPACE_BITS | ((1 << SPACE_BITS) - 1);
+        let last = (1 << SPACE_BITS) - 1;
+        let number = pid(cx, mm) << SPACE_BITS | (last - what as u64);
         cx.machine.touch(Object::new(Kind::Shadow, number), touch);
     }
 }

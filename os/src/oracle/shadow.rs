@@ -8,7 +8,7 @@
 use emu::{Object, Touch};
 use mmu::{PhysAddr, VirtAddr, walk};
 
-use super::footprint::{touch_shadow, touch_space};
+use super::footprint::{Watched, touch_shadow, touch_space};
 use super::frame_notes::Who;
 use super::spaces::page_index;
 use super::transfers::{Piece, Request};
@@ -34,7 +34,7 @@ impl Oracles {
     }
 
     fn forget(&self, cx: &Kernel<'_>, mm: MmId, start: VirtAddr, len: u64) {
-        touch_space(cx, mm, Touch::Write);
+        touch_space(cx, mm, Watched::Ranges, Touch::Write);
         if let Some(first) = page_index(start) {
             let pages = len.div_ceil(mmu::PAGE_SIZE as u64) as usize;
             let mut spaces = self.spaces.borrow_mut();
@@ -44,7 +44,7 @@ impl Oracles {
 
     /// The address space is taken down: nobody runs in it any more.
     pub fn address_space_gone(&self, cx: &Kernel<'_>, mm: MmId) {
-        touch_space(cx, mm, Touch::Write);
+        touch_space(cx, mm, Watched::Ranges, Touch::Write);
         self.transfers.borrow_mut().drop_space(mm);
         self.windows.borrow_mut().drop_space(mm);
         self.spaces.borrow_mut().end(mm, || cx.pid_of(mm));
@@ -164,7 +164,8 @@ impl Oracles {
 
     /// From now on the process may rely on what has landed.
     fn learn(&self, cx: &Kernel<'_>, request: &Request, piece: &Piece) {
-        touch_space(cx, request.mm, Touch::Read);
+        touch_space(cx, request.mm, Watched::Ranges, Touch::Read);
+        touch_space(cx, request.mm, Watched::Forks, Touch::Read);
         touch_shadow(cx, request.mm, piece.va, piece.len, Touch::Write);
         let sector = mmu::SECTOR_SIZE;
         for at in (0..piece.len).step_by(sector) {

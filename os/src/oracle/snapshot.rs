@@ -14,7 +14,7 @@ use std::rc::Rc;
 use emu::{Object, Touch};
 use mmu::{PAGE_SIZE, Pfn, VirtAddr, walk};
 
-use super::footprint::touch_space;
+use super::footprint::{Watched, touch_space};
 use super::spaces::{ByteSet, ShadowPage, ZEROS, has_byte, page_address, page_index};
 use super::{Change, Oracles, counted};
 use crate::{Kernel, MmId, Vma};
@@ -94,7 +94,7 @@ impl Windows {
 impl Oracles {
     /// Fork begins to copy the address space of `parent`.
     pub fn fork_begin(&self, cx: &Kernel<'_>, parent: MmId) {
-        touch_space(cx, parent, Touch::Write);
+        touch_space(cx, parent, Watched::Forks, Touch::Write);
         let pinned = self
             .transfers
             .borrow()
@@ -114,8 +114,8 @@ impl Oracles {
 
     /// Fork has copied the address space: the child's memory is the parent's of one instant.
     pub fn fork_end(&self, cx: &Kernel<'_>, parent: MmId, child: MmId) {
-        touch_space(cx, parent, Touch::Write);
-        touch_space(cx, child, Touch::Write);
+        touch_space(cx, parent, Watched::Forks, Touch::Write);
+        touch_space(cx, child, Watched::Forks, Touch::Write);
         let window = {
             let mut windows = self.windows.borrow_mut();
             windows.over.push(Fork {

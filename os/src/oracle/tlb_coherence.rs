@@ -16,7 +16,7 @@ use emu::{CpuId, Object, Touch};
 use mmu::{Pfn, Pte, PteFlags, TlbEntry, VirtAddr, walk};
 use slotmap::SecondaryMap;
 
-use super::footprint::touch_space;
+use super::footprint::{Watched, touch_space};
 use super::spaces::{page_address, page_index};
 use super::{Change, Oracles};
 use crate::flush::FlushRange;
@@ -345,7 +345,7 @@ impl Oracles {
 
     /// The flush has completed.
     pub fn flush_end(&self, cx: &Kernel<'_>, promise: Promise) {
-        touch_space(cx, promise.mm, Touch::Write);
+        touch_space(cx, promise.mm, Watched::Flushes, Touch::Write);
         self.tlb.keep(&promise, cx.machine.steps());
     }
 }
