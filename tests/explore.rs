@@ -450,3 +450,95 @@ fn pct_of_depth_1_loses_no_update_and_of_depth_2_does() -> Result<(), shootdown:
     assert_eq!(first.preemptions, 1);
     Ok(())
 }
+
+/// The first witness has the fewest preemptions, since the bound is raised from 0.
+#[test]
+fn a_search_says_what_it_searched_and_does_not_depend_on_the_workers() {
+    let with = |chooser: &str, jobs| {
+        let args = [
+            "lost-update",
+            "--chooser",
+            chooser,
+            "--json",
+            "--jobs",
+            jobs,
+        ];
+        let output = explore(&args);
+        assert_eq!(output.code, Some(1), "{output:?}");
+        output.json()
+    };
+    let bounded = with("exhaustive:2", "1");
+    assert_eq!(with("exhaustive:2", "4"), bounded);
+    assert_eq!(bounded["complete"], true);
+    assert_eq!(bounded["bound"], 2);
+    assert_eq!(bounded["evidence"], "bounded(2)");
+    assert_eq!(bounded["words"], json!(["CHECK"]));
+    assert_eq!(bounded["first_failure"]["preemptions"], 1);
+    assert!(bounded.get("time_to_failure").is_none());
+    let all = with("exhaustive", "2");
+    assert_eq!(all["complete"], true);
+    assert_eq!(all["bound"], Value::Null);
+    assert_eq!(all["evidence"], "exhaustive");
+}
+
+#[test]
+fn a_search_without_a_failure_is_clean() {
+    let output = explore(&["lost-update", "--chooser", "exhaustive:0"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.stdout.contains("bounded(0)"), "{output:?}");
+}
+
+#[test]
+fn the_failure_a_search_finds_can_be_replayed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_, name) = file(&dir, "failing.replay");
+    let args = [
+        "lost-update",
+        "--chooser",
+        "exhaustive:1",
+        "--json",
+        "--save",
+        &name,
+    ];
+    let it = explore(&args).json();
+    assert_eq!(it["first_failure"]["replay"], *name);
+    let again = shootdown("replay", &[&name, "--json"]);
+    assert_eq!(again.code, Some(1), "{again:?}");
+    let again: Value = serde_json::from_str(&again.stdout).expect("JSON");
+    assert_eq!(again["digest"], it["first_failure"]["digest"]);
+    assert_eq!(again["chooser"], "exhaustive:1");
+}
+
+#[test]
+fn a_killed_search_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (path, name) = file(&dir, "checkpoint");
+    let program = [
+        "lost-update",
+        "--chooser",
+        "exhaustive",
+        "--jobs",
+        "2",
+        "--json",
+    ];
+    let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("shootdown"))
+        .arg("explore")
+        .args(program)
+        .args(["--checkpoint", &name])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("starts");
+    // It writes the file at its start and each second, and may well be over before the first.
+    for _ in 0..600 {
+        if path.exists() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    child.kill().expect("it is ours");
+    child.wait().expect("killed");
+    let whole = explore(&program).json();
+    let resumed = explore(&[&program[..], &["--checkpoint", &name]].concat()).json();
+    assert_eq!(resumed, whole);
+}
