@@ -13,7 +13,7 @@ pub const SECTOR_SIZE: usize = 512;
 pub const LARGE_PAGE_SIZE: usize = 2 << 20;
 
 /// Small pages in a large one.
-pub(crate) const PAGES_PER_LARGE: u32 = (LARGE_PAGE_SIZE / PAGE_SIZE) as u32;
+pub const PAGES_PER_LARGE: u32 = (LARGE_PAGE_SIZE / PAGE_SIZE) as u32;
 /// Bits of a page number that lie within a large page.
 pub(crate) const LARGE_PAGE_BITS: u32 = PAGES_PER_LARGE.trailing_zeros();
 

@@ -39,7 +39,8 @@ pub mod walk;
 pub mod walk_cache;
 
 pub use addr::{
-    LARGE_PAGE_SIZE, PAGE_SHIFT, PAGE_SIZE, PageSize, Pfn, PhysAddr, SECTOR_SIZE, VirtAddr, Vpn,
+    LARGE_PAGE_SIZE, PAGE_SHIFT, PAGE_SIZE, PAGES_PER_LARGE, PageSize, Pfn, PhysAddr, SECTOR_SIZE,
+    VirtAddr, Vpn,
 };
 pub use memory::PhysMemory;
 pub use pte::{Pte, PteFlags, PteKind, SwapEntry};

@@ -212,15 +212,24 @@ fn table_at(memory: &PhysMemory, root: Pfn, va: VirtAddr, level: u8) -> Option<P
 /// The entry that maps or could map `va`, and where it is: the 4 KiB one if its table exists,
 /// else an entry for 2 MiB that is neither zero nor a pointer to a table. Marks nothing.
 pub fn lookup(memory: &PhysMemory, root: Pfn, va: VirtAddr) -> Option<(PhysAddr, Pte)> {
-    let read = |at| (at, Pte::from_raw(memory.read_u64(at)));
+    lookup_frame(memory, root, va).map(|(at, pte, _)| (at, pte))
+}
+
+/// Like [`lookup`], with the 4 KiB frame that a leaf names for `va`: one of 512 for a large page.
+pub fn lookup_frame(memory: &PhysMemory, root: Pfn, va: VirtAddr) -> Option<(PhysAddr, Pte, Pfn)> {
+    let read = |at| Pte::from_raw(memory.read_u64(at));
     let table = table_at(memory, root, va, LARGE_LEVEL)?;
-    let (at, pte) = read(entry_addr(table, va, LARGE_LEVEL));
+    let at = entry_addr(table, va, LARGE_LEVEL);
+    let pte = read(at);
     match pte.kind() {
         PteKind::None => None,
         PteKind::Table if pte.pfn().get() < memory.frames() => {
-            Some(read(entry_addr(pte.pfn(), va, 0)))
+            let at = entry_addr(pte.pfn(), va, 0);
+            let pte = read(at);
+            Some((at, pte, pte.pfn()))
         }
-        _ => Some((at, pte)),
+        PteKind::Leaf => Some((at, pte, pte.pfn() + va.page().index_in_large())),
+        _ => Some((at, pte, pte.pfn())),
     }
 }
 

@@ -11,6 +11,7 @@ use emu::{Access, Kind, Object, Request, ThreadId};
 use mmu::{Pfn, VirtAddr};
 
 use crate::direct_io::DioId;
+use crate::huge::huge_down;
 use crate::page::Page;
 use crate::patch::RangeLock;
 use crate::{Cx, Errno, Kernel, MmId, context, exit, irq, sched};
@@ -70,11 +71,20 @@ impl Kernel<'_> {
     }
 
     fn in_a_range(&self, mm: MmId, va: VirtAddr) -> bool {
-        let start = match self.range_lock() {
-            Some(RangeLock::RoundsUp) => va,
-            _ => va.page_down(),
+        let kind = self.range_lock();
+        let (start, end) = if self.is_huge(mm, va) {
+            let (start, size) = (huge_down(va), mmu::LARGE_PAGE_SIZE as u64);
+            match kind {
+                Some(RangeLock::HugeSize) => (start, size),
+                _ => (start, start.get() + size),
+            }
+        } else {
+            let start = match kind {
+                Some(RangeLock::RoundsUp) => va,
+                _ => va.page_down(),
+            };
+            (start, start.get() + mmu::PAGE_SIZE as u64)
         };
-        let end = start.get() + mmu::PAGE_SIZE as u64;
         self.with_ranges(mm, |ranges| {
             ranges
                 .all

@@ -4,8 +4,9 @@ use emu::{Access, Kind, Object, Request};
 use mmu::{Pfn, Pte, VirtAddr, walk};
 
 use crate::flush::{FlushRange, Revoked};
+use crate::huge::{huge_ptep_set_wrprotect, unmap_hugepage};
 use crate::lock::{down_write, up_write};
-use crate::mm::{MmId, VmFlags, Vma, find_entry, read_pte, set_pte_at, update_pte};
+use crate::mm::{Found, MmId, VmFlags, Vma, find_any, read_pte, set_pte_at, update_pte};
 use crate::page::page_remove_rmap;
 use crate::rmap::anon_vma_unlink;
 use crate::swap::free_swap_and_cache;
@@ -220,7 +221,13 @@ pub async fn zap_pte_range(
     while va < end {
         let table_end = VirtAddr::new((va.get() | (mmu::LARGE_PAGE_SIZE as u64 - 1)) + 1);
         let stop = table_end.min(end);
-        if let Some(first) = find_entry(cx, mm, va).await {
+        let found = find_any(cx, mm, va).await;
+        if let Some(Found::Huge(at, _)) = found {
+            let ptl = cx.machine.spin_lock(cx.mm(mm).ptl).await;
+            unmap_hugepage(cx, mm, va, at, revoked).await;
+            ptl.unlock().await;
+        }
+        if let Some(Found::Small(first)) = found {
             let ptl = cx.machine.spin_lock(cx.mm(mm).ptl).await;
             for page in 0..(stop - va) / mmu::PAGE_SIZE as u64 {
                 let at = first + page * 8;
@@ -337,14 +344,22 @@ pub async fn mprotect(
     down_write(cx, sem).await;
     let mut va = start;
     while va < end {
-        if let Some(at) = find_entry(cx, mm, va).await {
+        let found = find_any(cx, mm, va).await;
+        let mut size = mmu::PAGE_SIZE as u64;
+        if let Some(Found::Small(at)) = found {
             let ptl = cx.machine.spin_lock(cx.mm(mm).ptl).await;
             if read_pte(cx, at).await.present() {
                 update_pte(cx, mm, va, at, |pte| pte.without(mmu::PteFlags::W)).await;
             }
             ptl.unlock().await;
         }
-        va = va + mmu::PAGE_SIZE as u64;
+        if let Some(Found::Huge(at, _)) = found {
+            let ptl = cx.machine.spin_lock(cx.mm(mm).ptl).await;
+            huge_ptep_set_wrprotect(cx, mm, va, at).await;
+            ptl.unlock().await;
+            size = mmu::LARGE_PAGE_SIZE as u64;
+        }
+        va = va + size;
     }
     crate::flush::flush_tlb_mm(cx, mm, FlushRange::Range { start, end }).await;
     up_write(cx, sem).await;

@@ -4,6 +4,7 @@ use emu::SpinGuard;
 use mmu::{PhysAddr, Pte, PteFlags, VirtAddr};
 
 use crate::flush::{FlushRange, flush_tlb_page};
+use crate::huge::hugetlb_fault;
 use crate::lock::{down_read, lock_page, trylock_page, unlock_page, up_read};
 use crate::mm::{MmId, VmFlags, pte_alloc, read_pte, set_pte_at, update_pte, user_pte};
 use crate::page::{
@@ -52,11 +53,12 @@ pub async fn handle_mm_fault(
     va: VirtAddr,
     write: bool,
 ) -> Result<Fault, Errno> {
-    let allowed = cx.mms.borrow()[mm]
-        .find_vma(va)
-        .is_some_and(|vma| !write || vma.flags.contains(VmFlags::WRITE));
-    if !allowed {
-        return Err(Errno::EFAULT);
+    let flags = cx.mms.borrow()[mm].find_vma(va).map(|vma| vma.flags);
+    let flags = flags
+        .filter(|flags| !write || flags.contains(VmFlags::WRITE))
+        .ok_or(Errno::EFAULT)?;
+    if flags.contains(VmFlags::HUGE) {
+        return hugetlb_fault(cx, mm, va, write).await;
     }
     let ptl = cx.machine.spin_lock(cx.mm(mm).ptl).await;
     let Some(at) = pte_alloc(cx, mm, va).await else {

@@ -7,6 +7,7 @@ use crate::cpuset::CpuSet;
 use crate::extension::Extensions;
 use crate::flush::{FlushRange, flush_tlb_mm};
 use crate::fork_copy::{Copied, Locks, copy_pinned_page_unlocked};
+use crate::huge::copy_hugetlb_page_range;
 use crate::lock::{MMAP_SEM, PTL, down_write, trylock_page, unlock_page, up_write};
 use crate::mm::{
     MMAP_BASE, Mm, MmId, VmFlags, Vma, find_entry, pte_alloc, ptep_set_wrprotect, read_pte,
@@ -119,7 +120,11 @@ async fn dup_mmap(cx: Cx<'_>, parent: MmId, child: MmId) -> Result<(), Errno> {
     cx.init_ranges(child);
     let mut result = Ok(());
     for vma in &vmas {
-        result = copy_page_range(cx, parent, child, vma).await;
+        result = if vma.flags.contains(VmFlags::HUGE) {
+            copy_hugetlb_page_range(cx, parent, child, vma).await
+        } else {
+            copy_page_range(cx, parent, child, vma).await
+        };
         if result.is_err() {
             break;
         }
@@ -272,7 +277,7 @@ async fn count_is_foreign(cx: Cx<'_>, page: mmu::Pfn) -> bool {
 
 /// Whether somebody who is no mapping holds a reference, among pages that a pin ever marked: two
 /// separate looks, the mark first.
-async fn page_looks_pinned(cx: Cx<'_>, page: mmu::Pfn) -> bool {
+pub(crate) async fn page_looks_pinned(cx: Cx<'_>, page: mmu::Pfn) -> bool {
     let marked = page_step(cx, page, emu::Access::Read, |page| {
         page.flags.contains(PageFlags::GUP)
     })

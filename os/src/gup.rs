@@ -2,13 +2,14 @@
 //! without.
 
 use emu::{Access, Mode};
-use mmu::{Pfn, Pte, VirtAddr};
+use mmu::{Pfn, PhysAddr, Pte, VirtAddr};
 
 use crate::direct_io::DioId;
 use crate::fault::{Fault, handle_mm_fault};
+use crate::huge::follow_hugetlb_page;
 use crate::lock::{lock_sleeping, unlock_sleeping};
-use crate::mm::{MmId, VmFlags, find_entry, read_pte};
-use crate::page::{Holder, PageFlags, get_page, page_step, put_page};
+use crate::mm::{Found, MmId, VmFlags, find_any, find_entry, read_pte};
+use crate::page::{Holder, PageFlags, get_page, get_page_multiple, page_step, put_page};
 use crate::page_guard::{self, InPin};
 use crate::patch::{DioGuard, DioPinMode, FastPin, PinMark};
 use crate::{Cx, Errno, dio_range};
@@ -30,8 +31,15 @@ pub async fn get_user_pages(
     pages: &mut Vec<Pfn>,
 ) -> Result<(), Errno> {
     let _span = cx.machine.span("get_user_pages");
-    for page in 0..count as u64 {
-        let va = start + page * mmu::PAGE_SIZE as u64;
+    let end = start + (count * mmu::PAGE_SIZE) as u64;
+    let mut va = start;
+    while va < end {
+        if cx.is_huge(mm, va) {
+            let count = pages_in_huge(va, end);
+            follow_hugetlb_page(cx, mm, va, count, write, pages).await?;
+            va = va + (count * mmu::PAGE_SIZE) as u64;
+            continue;
+        }
         let mut want_write = write;
         loop {
             if let Some(pfn) = follow_page(cx, request, mm, va, want_write).await {
@@ -45,9 +53,24 @@ pub async fn get_user_pages(
                 Fault::Minor => {}
             }
         }
+        va = va + mmu::PAGE_SIZE as u64;
     }
     cx.count("slow pins", count as u64);
     Ok(())
+}
+
+/// How many of the pages from `va` to `end` lie in the huge page at `va`.
+fn pages_in_huge(va: VirtAddr, end: VirtAddr) -> usize {
+    let rest = mmu::PAGES_PER_LARGE - va.page().index_in_large();
+    (rest as usize).min((end - va) as usize / mmu::PAGE_SIZE)
+}
+
+impl crate::Kernel<'_> {
+    pub(crate) fn is_huge(&self, mm: MmId, va: VirtAddr) -> bool {
+        let mms = self.mms.borrow();
+        let vma = mms[mm].find_vma(va);
+        vma.is_some_and(|vma| vma.flags.contains(VmFlags::HUGE))
+    }
 }
 
 /// Looks a page up and takes a reference, if its entry grants the access. A page whose guard was
@@ -67,18 +90,7 @@ async fn follow_page(
     };
     if let Some(pfn) = found {
         get_page(cx, pfn, Holder::Pin).await;
-        let mark = match cx.ask(|patch| patch.pin_mark()).unwrap_or(PinMark::None) {
-            PinMark::None => false,
-            PinMark::WhileWriteWanted => want_write,
-            PinMark::Always => true,
-            PinMark::Referenced => {
-                mark_page_accessed(cx, pfn).await;
-                false
-            }
-        };
-        if mark {
-            mark_pinned(cx, pfn).await;
-        }
+        mark_as_asked(cx, pfn, want_write).await;
         if let InPin::Sleep(lock, mode) = page_guard::try_guard_in_pin(cx, request, pfn).await {
             ptl.unlock().await;
             lock_sleeping(cx, lock, mode, "page guard").await;
@@ -101,13 +113,40 @@ async fn follow_page(
     found
 }
 
-fn grants(pte: Pte, write: bool) -> Option<Pfn> {
+/// Leaves on a page that was just pinned under the page-table lock what the kernel wants there.
+pub(crate) async fn mark_as_asked(cx: Cx<'_>, pfn: Pfn, want_write: bool) {
+    let mark = match cx.ask(|patch| patch.pin_mark()).unwrap_or(PinMark::None) {
+        PinMark::None => false,
+        PinMark::WhileWriteWanted => want_write,
+        PinMark::Always => true,
+        PinMark::Referenced => {
+            mark_page_accessed(cx, pfn).await;
+            false
+        }
+    };
+    if mark {
+        mark_pinned(cx, pfn).await;
+    }
+}
+
+pub(crate) fn grants(pte: Pte, write: bool) -> Option<Pfn> {
     (pte.present() && pte.user() && (!write || pte.writable())).then(|| pte.pfn())
 }
 
 /// Sets the sticky mark, if it is not there yet.
 async fn mark_pinned(cx: Cx<'_>, pfn: Pfn) {
-    page_step(cx, pfn, Access::Update, |page| page.flags |= PageFlags::GUP).await;
+    set_mark(cx, pfn).await;
+}
+
+/// The same, and tells whether it had to.
+async fn set_mark(cx: Cx<'_>, pfn: Pfn) -> bool {
+    let mut new = false;
+    page_step(cx, pfn, Access::Update, |page| {
+        new = !page.flags.contains(PageFlags::GUP);
+        page.flags |= PageFlags::GUP;
+    })
+    .await;
+    new
 }
 
 /// The page was used, as reclaim sees it.
@@ -185,20 +224,30 @@ async fn gup_fast(
 ) {
     let _span = cx.machine.span("get_user_pages_fast");
     cx.machine.set_irqs(false);
-    for page in 0..count as u64 {
-        let va = start + page * mmu::PAGE_SIZE as u64;
-        match gup_pte(cx, mm, va, write, how).await {
-            Some(pfn) => pages.push(pfn),
-            None => break,
+    let end = start + (count * mmu::PAGE_SIZE) as u64;
+    let mut va = start;
+    while va < end {
+        let before = pages.len();
+        match find_any(cx, mm, va).await {
+            Some(Found::Small(at)) => pages.extend(gup_pte(cx, at, write, how).await),
+            Some(Found::Huge(at, pte)) => {
+                let count = pages_in_huge(va, end);
+                gup_huge_pmd(cx, va, (at, pte), count, write, how, pages).await;
+            }
+            None => {}
         }
+        let pinned = pages.len() - before;
+        if pinned == 0 {
+            break;
+        }
+        va = va + (pinned * mmu::PAGE_SIZE) as u64;
     }
     cx.machine.set_irqs(true);
     cx.count("fast pins", pages.len() as u64);
 }
 
 /// One page of the lockless pin.
-async fn gup_pte(cx: Cx<'_>, mm: MmId, va: VirtAddr, write: bool, how: FastPin) -> Option<Pfn> {
-    let at = find_entry(cx, mm, va).await?;
+async fn gup_pte(cx: Cx<'_>, at: PhysAddr, write: bool, how: FastPin) -> Option<Pfn> {
     let write = write || how == FastPin::WritableOnly;
     let pfn = grants(read_pte(cx, at).await, write)?;
     get_page(cx, pfn, Holder::Pin).await;
@@ -212,4 +261,43 @@ async fn gup_pte(cx: Cx<'_>, mm: MmId, va: VirtAddr, write: bool, how: FastPin) 
         return None;
     }
     Some(pfn)
+}
+
+/// So many pages of one huge page: a single addition to its count. A kernel that marks goes page by
+/// page instead, each with a mark and a second look of its own.
+async fn gup_huge_pmd(
+    cx: Cx<'_>,
+    va: VirtAddr,
+    (at, pte): (PhysAddr, Pte),
+    count: usize,
+    write: bool,
+    how: FastPin,
+    pages: &mut Vec<Pfn>,
+) {
+    let write = write || how == FastPin::WritableOnly;
+    let Some(head) = grants(pte, write) else {
+        return;
+    };
+    let first = head + va.page().index_in_large();
+    if matches!(how, FastPin::Plain | FastPin::WritableOnly) {
+        get_page_multiple(cx, first, count as u32, Holder::Pin).await;
+        cx.count("huge pin atomics", 1);
+        pages.extend((0..count as u32).map(|frame| first + frame));
+        return;
+    }
+    for frame in 0..count as u32 {
+        let pfn = first + frame;
+        get_page(cx, pfn, Holder::Pin).await;
+        let marked = set_mark(cx, pfn).await;
+        cx.count("huge pin atomics", 1 + u64::from(marked));
+        if how == FastPin::MarkAndRecheck {
+            cx.count("huge pin barriers", 1);
+            if grants(read_pte(cx, at).await, write) != Some(head) {
+                put_page(cx, pfn, Holder::Pin).await;
+                cx.count("fast pins undone", 1);
+                return;
+            }
+        }
+        pages.push(pfn);
+    }
 }

@@ -15,6 +15,7 @@ use crate::direct_io::{Cut, Requests};
 use crate::event::Events;
 use crate::file::{File, FileId};
 use crate::flush::{CallSlot, FlushPolicy};
+use crate::huge::HugeConfig;
 use crate::mm::{Mm, MmId};
 use crate::oracle::Oracles;
 use crate::page::{Holder, PageFlags, Pages, Zone};
@@ -73,6 +74,8 @@ pub struct Kernel<'w> {
     /// Bookkeeping of frames.
     pub pages: RefCell<Pages>,
     pub(crate) zone: RefCell<Zone>,
+    /// Set where there are huge pages.
+    pub(crate) huge: Cell<Option<HugeConfig>>,
     /// The swap area.
     pub swap: RefCell<Swap>,
     pub(crate) has_swap: Cell<bool>,
@@ -151,6 +154,7 @@ impl<'w> Kernel<'w> {
             flush: config.flush,
             pages: RefCell::new(pages),
             zone: RefCell::new(Zone::new(FIRST_FREE_FRAME, frames)),
+            huge: Cell::new(None),
             swap: RefCell::default(),
             has_swap: Cell::new(false),
             batches: RefCell::default(),
@@ -482,10 +486,22 @@ impl<'w> Kernel<'w> {
 
     /// The frame is free; whoever still names it is caught by the oracles.
     pub(crate) fn free_frame(&self, pfn: Pfn) {
-        self.pages.borrow_mut().get_mut(pfn).count = 0;
-        self.machine.touch(Object::new(Kind::Zone, 0), Touch::Write);
+        let compound = {
+            let mut pages = self.pages.borrow_mut();
+            let page = pages.get_mut(pfn);
+            page.count = 0;
+            let compound = page.flags.contains(PageFlags::COMPOUND);
+            page.flags -= PageFlags::COMPOUND;
+            compound
+        };
         self.oracles.frame_freed(self, pfn);
-        self.zone.borrow_mut().give(pfn);
+        let pool = Object::new(Kind::Zone, u64::from(compound));
+        self.machine.touch(pool, Touch::Write);
+        if compound {
+            self.zone.borrow_mut().give_huge(pfn);
+        } else {
+            self.zone.borrow_mut().give(pfn);
+        }
     }
 }
 
@@ -500,6 +516,7 @@ impl<'w> Guest<'w> for Kernel<'w> {
     }
 
     fn sector_moved(&self, slot: usize, moved: &Moved) {
+        self.touch_bytes(moved.addr.pfn());
         self.oracles.sector_moved(self, slot, moved);
     }
 

@@ -1,7 +1,7 @@
 //! The toy OS of Shootdown: tasks, address spaces, faults, fork, pins, direct I/O, with Linux's
 //! names for Linux's functions, on an [`emu::Machine`].
 //!
-//! What this crate does not model: page migration, huge pages, file mappings,
+//! What this crate does not model: page migration, transparent huge pages, file mappings,
 //! the page cache, signals other than those that end a process.
 
 mod bio;
@@ -23,6 +23,7 @@ mod fork_copy;
 mod fork_lock;
 mod futex;
 pub mod gup;
+pub mod huge;
 mod irq;
 mod kernel;
 pub mod lock;

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! mmap_sem                  (address space; parent's before nothing else of its class)
+//!   hugetlb_instantiation_mutex (one for all faults on huge pages)
 //!   page lock               (PG_locked)
 //!    anon_vma               (one for all reverse maps)
 //!     ptl of a child        (fork nests two of this class: the child's, then the parent's)
@@ -132,6 +133,7 @@ pub async fn unlock_page(cx: Cx<'_>, pfn: Pfn) {
 impl crate::Kernel<'_> {
     /// The lock of a page, made when first wanted; it goes with the page.
     pub(crate) fn page_lock(&self, pfn: Pfn) -> LockId {
+        let pfn = self.compound_head(pfn);
         let mut pages = self.pages.borrow_mut();
         *pages
             .get_mut(pfn)

@@ -24,6 +24,8 @@ bitflags! {
         const WRITE = 1;
         /// Left out at fork (`MADV_DONTFORK`).
         const DONTCOPY = 1 << 1;
+        /// Of huge pages (`VM_HUGETLB`).
+        const HUGE = 1 << 8;
     }
 }
 
@@ -108,7 +110,17 @@ impl Mm {
 
     /// Reserves address space for a mapping of `len` bytes, with a hole after it.
     pub fn place(&mut self, len: u64) -> Result<VirtAddr, Errno> {
-        let at = self.mmap_base;
+        self.place_flags(self.mmap_base, len, VmFlags::WRITE)
+    }
+
+    /// Reserves address space for a mapping of huge pages.
+    pub fn place_huge(&mut self, len: u64) -> Result<VirtAddr, Errno> {
+        let huge = mmu::LARGE_PAGE_SIZE as u64;
+        let at = self.mmap_base.next_multiple_of(huge);
+        self.place_flags(at, len, VmFlags::WRITE | VmFlags::HUGE)
+    }
+
+    fn place_flags(&mut self, at: u64, len: u64, flags: VmFlags) -> Result<VirtAddr, Errno> {
         let next = at
             .checked_add(len + mmu::PAGE_SIZE as u64)
             .ok_or(Errno::ENOMEM)?;
@@ -126,7 +138,7 @@ impl Mm {
             Vma {
                 start,
                 end: VirtAddr::new(at + len),
-                flags: VmFlags::WRITE,
+                flags,
                 ext: Extensions::default(),
             },
         );
@@ -191,24 +203,54 @@ pub fn ptep_set_wrprotect<'w>(
     update_pte(cx, mm, va, at, |pte| pte.without(PteFlags::W))
 }
 
+/// What the tables have for an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Found {
+    /// The place of a 4 KiB entry.
+    Small(PhysAddr),
+    /// The entry of a huge page, and its place.
+    Huge(PhysAddr, Pte),
+}
+
 /// Finds the entry of an address, if the tables above it exist: steps that read them.
-pub async fn find_entry(cx: Cx<'_>, mm: MmId, va: VirtAddr) -> Option<PhysAddr> {
+pub async fn find_any(cx: Cx<'_>, mm: MmId, va: VirtAddr) -> Option<Found> {
     let mut table = cx.mm(mm).root;
     for level in (1..=3).rev() {
-        let pte = read_pte(cx, walk::entry_addr(table, va, level)).await;
+        let at = walk::entry_addr(table, va, level);
+        let pte = read_pte(cx, at).await;
         if !pte.present() {
             return None;
         }
+        if pte.is_leaf() {
+            return Some(Found::Huge(at, pte));
+        }
         table = pte.pfn();
     }
-    Some(walk::entry_addr(table, va, 0))
+    Some(Found::Small(walk::entry_addr(table, va, 0)))
+}
+
+/// Finds the 4 KiB entry of an address, if the tables above it exist.
+pub async fn find_entry(cx: Cx<'_>, mm: MmId, va: VirtAddr) -> Option<PhysAddr> {
+    match find_any(cx, mm, va).await {
+        Some(Found::Small(at)) => Some(at),
+        _ => None,
+    }
 }
 
 /// Finds the entry of an address, and makes the tables above it (`pte_alloc_map`). The caller
 /// holds `ptl`. `None` when memory is out.
 pub async fn pte_alloc(cx: Cx<'_>, mm: MmId, va: VirtAddr) -> Option<PhysAddr> {
+    entry_alloc(cx, mm, va, 0).await
+}
+
+/// The same for the entry of a huge page (`huge_pte_alloc`).
+pub async fn pmd_alloc(cx: Cx<'_>, mm: MmId, va: VirtAddr) -> Option<PhysAddr> {
+    entry_alloc(cx, mm, va, walk::LARGE_LEVEL).await
+}
+
+async fn entry_alloc(cx: Cx<'_>, mm: MmId, va: VirtAddr, of: u8) -> Option<PhysAddr> {
     let mut table = cx.mm(mm).root;
-    for level in (1..=3).rev() {
+    for level in (of + 1..=3).rev() {
         let at = walk::entry_addr(table, va, level);
         let pte = read_pte(cx, at).await;
         table = if pte.present() {
@@ -223,7 +265,7 @@ pub async fn pte_alloc(cx: Cx<'_>, mm: MmId, va: VirtAddr) -> Option<PhysAddr> {
             new
         };
     }
-    Some(walk::entry_addr(table, va, 0))
+    Some(walk::entry_addr(table, va, of))
 }
 
 impl<'w> crate::Kernel<'w> {

@@ -2,7 +2,7 @@
 
 use bitflags::bitflags;
 use emu::{Access, Kind, LockId, Object, Request};
-use mmu::{Pfn, PhysAddr};
+use mmu::{PAGES_PER_LARGE, Pfn, PhysAddr};
 
 use crate::extension::Extensions;
 use crate::{Cx, MmId, dio_range};
@@ -29,6 +29,8 @@ bitflags! {
         const WRITEBACK = 1 << 7;
         /// In a CPU's batch, and on no list of reclaim yet (not PG_lru).
         const BATCHED = 1 << 8;
+        /// The head of a huge page (PG_compound): the 511 frames that follow are its own.
+        const COMPOUND = 1 << 12;
     }
 }
 
@@ -177,6 +179,8 @@ pub struct Zone {
     next: u32,
     end: u32,
     free: Vec<Pfn>,
+    /// The pool of huge pages: heads.
+    huge: Vec<Pfn>,
 }
 
 impl Zone {
@@ -186,7 +190,30 @@ impl Zone {
             next: first,
             end,
             free: Vec::new(),
+            huge: Vec::new(),
         }
+    }
+
+    /// Sets the highest frames aside for a huge page. False if they are not free.
+    pub(crate) fn reserve_huge(&mut self) -> bool {
+        let end = self.end / PAGES_PER_LARGE * PAGES_PER_LARGE;
+        let Some(head) = end.checked_sub(PAGES_PER_LARGE) else {
+            return false;
+        };
+        let room = head >= self.next;
+        if room {
+            self.end = head;
+            self.huge.push(Pfn::new(head));
+        }
+        room
+    }
+
+    pub(crate) fn take_huge(&mut self) -> Option<Pfn> {
+        self.huge.pop()
+    }
+
+    pub(crate) fn give_huge(&mut self, head: Pfn) {
+        self.huge.push(head);
     }
 
     pub(crate) fn take(&mut self) -> Option<Pfn> {
@@ -212,7 +239,7 @@ impl Zone {
     }
 }
 
-/// Changes a frame's bookkeeping in a step of its own.
+/// Changes a frame's bookkeeping in a step of its own; that of the head, if it is in a huge page.
 #[track_caller]
 pub fn page_step<'w, R: emu::Word>(
     cx: Cx<'w>,
@@ -220,6 +247,7 @@ pub fn page_step<'w, R: emu::Word>(
     access: Access,
     change: impl FnOnce(&mut Page) -> R,
 ) -> impl Future<Output = R> {
+    let pfn = cx.compound_head(pfn);
     let request = Request::touch(Object::page(pfn), access, cx.machine.costs().l1);
     cx.machine
         .step(request, move |_| change(cx.pages.borrow_mut().get_mut(pfn)))
@@ -239,14 +267,29 @@ pub fn alloc_page(cx: Cx<'_>) -> impl Future<Output = Option<Pfn>> {
 /// Takes a reference that `holder` will have to give back.
 #[track_caller]
 pub fn get_page<'w>(cx: Cx<'w>, pfn: Pfn, holder: Holder) -> impl Future<Output = i32> + 'w {
-    let request = Request::touch(Object::page(pfn), Access::Update, cx.machine.costs().l1);
+    get_page_multiple(cx, pfn, 1, holder)
+}
+
+/// Takes so many references at once, to `pfn` and the frames after it, which are in one page
+/// (`get_head_page_multiple`).
+#[track_caller]
+pub fn get_page_multiple<'w>(
+    cx: Cx<'w>,
+    pfn: Pfn,
+    references: u32,
+    holder: Holder,
+) -> impl Future<Output = i32> + 'w {
+    let head = cx.compound_head(pfn);
+    let request = Request::touch(Object::page(head), Access::Update, cx.machine.costs().l1);
     cx.machine.step(request, move |_| {
-        cx.oracles.reference_taken(cx, pfn, holder);
+        for frame in 0..references {
+            cx.oracles.reference_taken(cx, pfn + frame, holder);
+        }
         let mut pages = cx.pages.borrow_mut();
-        let page = pages.get_mut(pfn);
+        let page = pages.get_mut(head);
         if !page.flags.contains(PageFlags::RESERVED) {
-            page.count += 1;
-            page.held[holder as usize] += 1;
+            page.count += references as i32;
+            page.held[holder as usize] += references as i32;
         }
         page.count
     })
@@ -273,6 +316,7 @@ pub fn get_page_unless_zero<'w>(
 /// Gives a reference back; the last one frees the frame.
 #[track_caller]
 pub fn put_page<'w>(cx: Cx<'w>, pfn: Pfn, holder: Holder) -> impl Future<Output = ()> + 'w {
+    let pfn = cx.compound_head(pfn);
     let request = Request::touch(Object::page(pfn), Access::Update, cx.machine.costs().l1);
     cx.machine
         .step(request, move |_| cx.drop_reference(pfn, holder))

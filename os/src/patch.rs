@@ -98,6 +98,15 @@ pub trait Patch: Sync {
         None
     }
 
+    /// What fork does with a huge page whose entry was writable.
+    fn fork_huge_page(&self) -> Option<ForkAnon> {
+        None
+    }
+    /// Which page a write fault on a huge page locks around its copy.
+    fn huge_cow_lock(&self) -> Option<HugeCowLock> {
+        None
+    }
+
     /// The places where [`Patch::at`] wants to be called.
     fn hooks(&self) -> Hooks {
         Hooks::empty()
@@ -261,6 +270,8 @@ pub enum RangeLock {
     RoundsUp,
     /// A signal ends the wait, and the I/O goes on without a range.
     IgnoresSignal,
+    /// A fault on a huge page asks for the range from its address to its size.
+    HugeSize,
 }
 
 /// See [`Patch::fork_lock`].
@@ -274,6 +285,17 @@ pub enum ForkLock {
     Io,
     /// The same, and other users of pins until they give the pins back.
     Pins,
+}
+
+/// See [`Patch::huge_cow_lock`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HugeCowLock {
+    /// None.
+    None,
+    /// The copy.
+    New,
+    /// The page that is copied, asked for while the page-table lock is held.
+    Old,
 }
 
 bitflags! {

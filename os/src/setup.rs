@@ -4,6 +4,7 @@ use emu::{Code, CpuId};
 use mmu::{VirtAddr, walk};
 
 use crate::direct_io::Cut;
+use crate::huge::HugeConfig;
 use crate::mm::user_pte;
 use crate::page::{Holder, PageFlags};
 use crate::task::{Process, ProcessId, TaskState};
@@ -271,41 +272,79 @@ impl<'w> Setup<'w> {
             .place(len)
             .expect("the mapping fits the address space");
         cx.oracles.mapped(cx, mm, start, len);
-        let root = cx.mm(mm).root;
         for page in 0..len / mmu::PAGE_SIZE as u64 {
             let va = start + page * mmu::PAGE_SIZE as u64;
             let frame = cx.take_frame().expect("a prepared machine has memory");
-            {
-                let mut pages = cx.pages.borrow_mut();
-                let it = pages.get_mut(frame);
-                it.flags = PageFlags::ANON;
-                it.mapping = Some(mm);
-                it.index = va.page().get();
-                it.mapcount = 1;
-                it.held[Holder::Hand as usize] = 0;
-                it.held[Holder::Mapping as usize] = 1;
-            }
-            let mut tables = Vec::new();
-            {
-                let mut memory = cx.machine.prepare_memory();
-                walk::map(
-                    &mut memory,
-                    root,
-                    va,
-                    user_pte(frame, true, true),
-                    &mut || {
-                        let table = cx.take_frame().expect("a prepared machine has memory");
-                        tables.push(table);
-                        table
-                    },
-                );
-            }
-            let mut pages = cx.pages.borrow_mut();
-            for table in tables {
-                let it = pages.get_mut(table);
-                it.flags = PageFlags::TABLE;
-                it.held = Default::default();
-            }
+            self.mapped_frame(mm, va, frame);
+            self.map_entry(mm, va, frame, false);
+        }
+        start
+    }
+
+    /// A frame just taken is anonymous memory, mapped once.
+    fn mapped_frame(&self, mm: MmId, va: VirtAddr, frame: mmu::Pfn) {
+        let mut pages = self.cx.pages.borrow_mut();
+        let it = pages.get_mut(frame);
+        it.flags |= PageFlags::ANON;
+        it.mapping = Some(mm);
+        it.index = va.page().get();
+        it.mapcount = 1;
+        it.held[Holder::Hand as usize] = 0;
+        it.held[Holder::Mapping as usize] = 1;
+    }
+
+    /// Writes the entry of a frame, and makes the tables above it.
+    fn map_entry(&self, mm: MmId, va: VirtAddr, frame: mmu::Pfn, huge: bool) {
+        let cx = self.cx;
+        let root = cx.mm(mm).root;
+        let mut tables = Vec::new();
+        let mut alloc = || {
+            let table = cx.take_frame().expect("a prepared machine has memory");
+            tables.push(table);
+            table
+        };
+        let map = if huge { walk::map_large } else { walk::map };
+        let pte = user_pte(frame, true, true);
+        map(&mut cx.machine.prepare_memory(), root, va, pte, &mut alloc);
+        let mut pages = cx.pages.borrow_mut();
+        for table in tables {
+            let it = pages.get_mut(table);
+            it.flags = PageFlags::TABLE;
+            it.held = Default::default();
+        }
+    }
+
+    /// So many huge pages, each copied in `copy_parts` steps (a power of two).
+    pub fn huge_pool(&mut self, pages: u32, copy_parts: u32) {
+        let cx = self.cx;
+        assert!(
+            copy_parts.is_power_of_two() && copy_parts <= mmu::PAGES_PER_LARGE,
+            "a huge page is copied in a power of two of parts: {copy_parts}"
+        );
+        let mutex = cx.machine.new_lock(&crate::huge::HUGETLB_INSTANTIATION);
+        cx.huge.set(Some(HugeConfig { mutex, copy_parts }));
+        for _ in 0..pages {
+            assert!(
+                cx.zone.borrow_mut().reserve_huge(),
+                "a prepared machine has memory for its huge pages"
+            );
+        }
+    }
+
+    /// Memory of a process in huge pages, every one touched and zero.
+    pub fn map_huge(&mut self, process: ProcessId, pages: u64) -> VirtAddr {
+        let cx = self.cx;
+        let mm = self.mm_of(process);
+        let huge = mmu::LARGE_PAGE_SIZE as u64;
+        let start = cx.mms.borrow_mut()[mm]
+            .place_huge(pages * huge)
+            .expect("the mapping fits the address space");
+        cx.oracles.mapped(cx, mm, start, pages * huge);
+        for page in 0..pages {
+            let va = start + page * huge;
+            let head = cx.take_huge_page().expect("the pool has huge pages");
+            self.mapped_frame(mm, va, head);
+            self.map_entry(mm, va, head, true);
         }
         start
     }
@@ -320,8 +359,9 @@ impl<'w> Setup<'w> {
             let va = at + done;
             let room = mmu::SECTOR_SIZE as u64 - va.get() % mmu::SECTOR_SIZE as u64;
             let piece = room.min(len - done) as usize;
-            let (_, pte) = walk::lookup(&cx.machine.memory(), root, va).expect("mapped by map()");
-            let pa = pte.pfn().base() + va.offset() as u64;
+            let found = walk::lookup_frame(&cx.machine.memory(), root, va);
+            let (_, _, pfn) = found.expect("mapped by map()");
+            let pa = pfn.base() + va.offset() as u64;
             cx.machine.prepare_memory().bytes_mut(pa, piece).fill(byte);
             cx.oracles.stored(cx, mm, va, piece, pa);
             done += piece as u64;
@@ -347,14 +387,10 @@ impl Kernel<'_> {
         let mms = self.mms.borrow();
         let mm = mms.values().find(|mm| mm.pid == pid)?;
         let memory = self.machine.memory();
-        let (_, pte) = walk::lookup(&memory, mm.root, at)?;
+        let (_, pte, pfn) = walk::lookup_frame(&memory, mm.root, at)?;
         if !pte.present() || at.offset() + len > mmu::PAGE_SIZE {
             return None;
         }
-        Some(
-            memory
-                .bytes(pte.pfn().base() + at.offset() as u64, len)
-                .to_vec(),
-        )
+        Some(memory.bytes(pfn.base() + at.offset() as u64, len).to_vec())
     }
 }

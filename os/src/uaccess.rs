@@ -156,6 +156,7 @@ fn try_access<'w, R>(
     acting.resolve(Object::sector(pa));
     if cx.machine.tracking() {
         cx.oracles.touch_user(cx, mm, va, Touch::from(access), pa);
+        cx.touch_bytes(pa.pfn());
     }
     if access != Access::Write {
         cx.oracles.loaded(cx, mm, va, len, pa);
@@ -235,6 +236,7 @@ pub async fn get_user_u32(cx: Cx<'_>, at: VirtAddr) -> Result<u32, Errno> {
                 acting.resolve(Object::sector(pa));
                 if cx.machine.tracking() {
                     cx.oracles.touch_user(cx, mm, at, Touch::Read, pa);
+                    cx.touch_bytes(pa.pfn());
                 }
                 let bytes = load(&cx.machine, pa, 4, &|bytes: &mut [u8]| {
                     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])

@@ -198,10 +198,31 @@ impl<'w> User<'w> {
         placed
     }
 
-    /// Removes mappings.
+    /// Private anonymous memory in huge pages of 2 MiB (`MAP_HUGETLB`).
+    pub async fn mmap_huge(self, len: u64) -> Result<VirtAddr, Errno> {
+        self.enter();
+        let cx = self.cx;
+        let len = len
+            .checked_next_multiple_of(mmu::LARGE_PAGE_SIZE as u64)
+            .ok_or(Errno::ENOMEM)?;
+        if cx.huge.get().is_none() {
+            return Err(Errno::ENOMEM);
+        }
+        let mm = cx.current_mm();
+        let sem = cx.mm(mm).mmap_sem;
+        crate::lock::down_write(cx, sem).await;
+        let placed = cx.mms.borrow_mut()[mm].place_huge(len);
+        if let Ok(at) = placed {
+            cx.oracles.mapped(cx, mm, at, len);
+        }
+        crate::lock::up_write(cx, sem).await;
+        placed
+    }
+
+    /// Removes mappings. A part of a huge page cannot be removed.
     pub async fn munmap(self, at: VirtAddr, len: u64) -> Result<(), Errno> {
         self.enter();
-        let (start, end) = page_range(at, len)?;
+        let (start, end) = self.whole_pages(at, len)?;
         exit::do_munmap(self.cx, start, end).await;
         Ok(())
     }
@@ -209,14 +230,14 @@ impl<'w> User<'w> {
     /// Changes the permission to write.
     pub async fn mprotect(self, at: VirtAddr, len: u64, writable: bool) -> Result<(), Errno> {
         self.enter();
-        let (start, end) = page_range(at, len)?;
+        let (start, end) = self.whole_pages(at, len)?;
         exit::mprotect(self.cx, start, end, writable).await
     }
 
     /// Advises the kernel about a range.
     pub async fn madvise(self, at: VirtAddr, len: u64, advice: Advice) -> Result<(), Errno> {
         self.enter();
-        let (start, end) = page_range(at, len)?;
+        let (start, end) = self.whole_pages(at, len)?;
         let dontcopy = match advice {
             Advice::DontFork => true,
             Advice::DoFork => false,
@@ -238,6 +259,17 @@ impl<'w> User<'w> {
     {
         self.enter();
         fork::do_fork(self.cx, self.process_code(child(self))).await
+    }
+
+    /// The pages of a range, none of which is a part of a huge one.
+    fn whole_pages(self, at: VirtAddr, len: u64) -> Result<(VirtAddr, VirtAddr), Errno> {
+        let (start, end) = page_range(at, len)?;
+        let mm = self.cx.current_mm();
+        if self.cx.splits_no_huge_page(mm, start, end) {
+            Ok((start, end))
+        } else {
+            Err(Errno::EINVAL)
+        }
     }
 
     pub(crate) fn process_code<F>(self, main: F) -> Code<'w>

@@ -3,7 +3,7 @@
 use crate::Reproducer;
 use crate::repro::{
     dio_batches, dio_crossed, dio_exit, dio_fork, dio_rev, dirty_loss, dma_thread, fork_write,
-    forkscrew, forkscrew_reverse, lost_update, page_batch, swap_count, swap_entry, swap_fork,
+    forkscrew, forkscrew_reverse, huge, lost_update, page_batch, swap_count, swap_entry, swap_fork,
     swap_ro, takeover, vendor_512,
 };
 
@@ -15,6 +15,7 @@ pub const CATALOGUE: &[&dyn Reproducer] = &[
     &vendor_512::Vendor512,
     &lost_update::LostUpdate,
     &fork_write::ForkWrite,
+    &huge::Huge,
     &takeover::Takeover,
     &swap_ro::SwapRo,
     &swap_count::SwapCount,

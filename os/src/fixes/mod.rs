@@ -7,6 +7,7 @@ mod count_is_one;
 mod dio_fork_sem;
 mod dio_fork_sem_to_end;
 mod dio_ranges;
+mod dio_ranges_huge_size;
 mod dio_ranges_ignore_signal;
 mod dio_ranges_round_up;
 mod drain_first;
@@ -14,6 +15,8 @@ mod fast_entry_unshares;
 mod fast_gup;
 mod fork_copy_unlocked;
 mod fork_restore_present;
+mod huge_lock_new;
+mod huge_lock_old;
 mod mmap_sem_once;
 mod mmap_sem_over_io;
 mod no_dirty_at_unpin;
@@ -28,6 +31,7 @@ mod page_sem_to_last;
 mod page_sem_under_mmap_sem;
 mod pg_gup;
 mod pg_gup_fast;
+mod pg_gup_huge;
 mod pg_gup_recheck;
 mod pg_gup_write;
 mod pin_referenced;
@@ -49,6 +53,9 @@ pub const ALL: &[&dyn Patch] = &[
     &pg_gup::PgGup,
     &pg_gup_fast::PgGupFast,
     &pg_gup_recheck::PgGupRecheck,
+    &pg_gup_huge::PgGupHuge,
+    &huge_lock_new::HugeLockNew,
+    &huge_lock_old::HugeLockOld,
     &reuse_swap_page::ReuseSwapPage,
     &count_is_one::CountIsOne,
     &no_swap_posted::NoSwapPosted,
@@ -80,6 +87,7 @@ pub const ALL: &[&dyn Patch] = &[
     &dio_ranges::DioRanges,
     &dio_ranges_round_up::DioRangesRoundUp,
     &dio_ranges_ignore_signal::DioRangesIgnoreSignal,
+    &dio_ranges_huge_size::DioRangesHugeSize,
 ];
 
 /// A base kernel.
@@ -224,11 +232,32 @@ pub const ROWS: &[Row] = &[
         about: "A30, whose ranges begin with the first whole page",
     },
     Row {
+        id: "A33",
+        kernel: Some("v2.6.18"),
+        patches: &["dio-ranges", "dio-ranges-huge-size"],
+        set: &[],
+        about: "A30, whose fault on a huge page gives a size for an end",
+    },
+    Row {
         id: "A35",
         kernel: Some("v2.6.18"),
         patches: &["dio-ranges", "dio-ranges-ignore-signal"],
         set: &[],
         about: "A30, whose caller ignores an interrupted entry",
+    },
+    Row {
+        id: "A27",
+        kernel: Some("v2.6.18"),
+        patches: &["page-lock-over-io", "huge-lock-new"],
+        set: &[],
+        about: "A20, and copy-on-write of huge pages locks the copy",
+    },
+    Row {
+        id: "A28",
+        kernel: Some("v2.6.18"),
+        patches: &["page-lock-over-io", "huge-lock-old"],
+        set: &[],
+        about: "A20, and copy-on-write of huge pages locks what it copies, under the page-table lock",
     },
     Row {
         id: "A40",
@@ -243,6 +272,13 @@ pub const ROWS: &[Row] = &[
         patches: &["pg-gup"],
         set: &[],
         about: "sticky pin mark, set by every pin",
+    },
+    Row {
+        id: "A42.huge",
+        kernel: Some("v2.6.18"),
+        patches: &["pg-gup", "pg-gup-huge"],
+        set: &[],
+        about: "A41, and the same rule for huge pages",
     },
     Row {
         id: "A44",
@@ -292,6 +328,13 @@ pub const ROWS: &[Row] = &[
         patches: &["pg-gup", "pg-gup-fast", "pg-gup-recheck"],
         set: &[],
         about: "the lockless pin marks, and reads the entry again",
+    },
+    Row {
+        id: "B02.huge",
+        kernel: Some("v2.6.29"),
+        patches: &["pg-gup", "pg-gup-fast", "pg-gup-recheck", "pg-gup-huge"],
+        set: &[],
+        about: "B02, and the same rule for huge pages at fork",
     },
     Row {
         id: "B35",

@@ -104,8 +104,8 @@ impl Oracles {
             Some(mm) => (mm.root, mm.pid),
             None => return,
         };
-        let found = walk::lookup(&cx.machine.memory(), root, place.va);
-        let Some((at, pte)) = found.filter(|(_, pte)| pte.is_leaf()) else {
+        let found = walk::lookup_frame(&cx.machine.memory(), root, place.va);
+        let Some((at, _, mapped)) = found.filter(|(_, pte, _)| pte.is_leaf()) else {
             return;
         };
         let frame = moved.addr.pfn();
@@ -113,16 +113,16 @@ impl Oracles {
         let number = transfers.request(place.request).number;
         let submitted = transfers.request(place.request).step;
         let piece = transfers.piece_of(place);
-        if pte.pfn() == frame || piece.remapped || piece.reported {
+        if mapped == frame || piece.remapped || piece.reported {
             return;
         }
         piece.reported = true;
         let changed = piece.changed;
         drop(transfers);
         let why = match changed {
-            Some(change) if change.by == "do_wp_page" => format!(
-                "stopped mapping at step {}, when {} broke copy-on-write (do_wp_page)",
-                change.step, change.cpu
+            Some(change) if matches!(change.by, "do_wp_page" | "hugetlb_cow") => format!(
+                "stopped mapping at step {}, when {} broke copy-on-write ({})",
+                change.step, change.cpu, change.by
             ),
             Some(change) => format!(
                 "stopped mapping at step {}, when {} changed its entry ({})",
@@ -137,15 +137,13 @@ impl Oracles {
         let message = format!(
             "sector {} of request {number} {verb} frame {frame}, which address {} of process {pid} \
              {why}; it maps frame {} now",
-            moved.sector,
-            place.va,
-            pte.pfn()
+            moved.sector, place.va, mapped
         );
         let focus = vec![
             Object::sector(moved.addr),
             Object::pte(at),
             Object::page(frame),
-            Object::page(pte.pfn()),
+            Object::page(mapped),
         ];
         let since = self
             .frames

@@ -92,9 +92,9 @@ impl Oracles {
     /// that of its slot.
     pub(super) fn contents(cx: &Kernel<'_>, mm: MmId, va: VirtAddr) -> Option<PhysAddr> {
         let root = cx.mms.borrow().get(mm)?.root;
-        let (_, pte) = walk::lookup(&cx.machine.memory(), root, va)?;
+        let (_, pte, pfn) = walk::lookup_frame(&cx.machine.memory(), root, va)?;
         let frame = match pte.kind() {
-            PteKind::Leaf => pte.pfn(),
+            PteKind::Leaf => pfn,
             PteKind::Swap(entry) => {
                 let swap = cx.swap.borrow();
                 let slot = swap.slot(entry)?;

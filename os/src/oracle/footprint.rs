@@ -106,6 +106,7 @@ pub(super) fn touch_space(cx: &Kernel<'_>, mm: MmId, what: Watched, touch: Touch
 /// Whether a frame is free.
 pub(super) fn touch_frame(cx: &Kernel<'_>, pfn: Pfn, touch: Touch) {
     if cx.machine.tracking() {
+        let pfn = cx.compound_head(pfn);
         let number = FRAMES | u64::from(pfn.get());
         cx.machine.touch(Object::new(Kind::Shadow, number), touch);
     }

@@ -28,6 +28,18 @@ impl Oracles {
         self.frames.borrow_mut().allocated(pfn, cx.machine.steps());
     }
 
+    /// A free huge page is somebody's: what was known of its frames is not of this content.
+    pub fn huge_page_allocated(&self, cx: &Kernel<'_>, head: Pfn, frames: u32) {
+        self.frame_allocated(cx, head);
+        let step = cx.machine.steps();
+        let mut notes = self.frames.borrow_mut();
+        for tail in (1..frames).map(|frame| head + frame) {
+            if notes.get(tail).is_some() {
+                notes.allocated(tail, step);
+            }
+        }
+    }
+
     /// The last reference to a frame was given back while entries map it.
     pub fn freed_while_mapped(&self, cx: &Kernel<'_>, pfn: Pfn) {
         let mapcount = cx.pages.borrow().get(pfn).map_or(0, |page| page.mapcount);
@@ -99,6 +111,7 @@ impl Oracles {
 
 /// Whether nobody may use the frame.
 fn is_free(cx: &Kernel<'_>, pfn: Pfn) -> bool {
+    let pfn = cx.compound_head(pfn);
     cx.pages
         .borrow()
         .get(pfn)

@@ -65,6 +65,19 @@ impl Oracles {
         self.frames.borrow_mut().copied(to, from);
     }
 
+    /// Frames were copied to others.
+    pub fn frames_copied(&self, to: Pfn, from: Pfn, frames: u32) {
+        let mut notes = self.frames.borrow_mut();
+        for frame in 0..frames {
+            if notes.get(from + frame).is_none() {
+                continue;
+            }
+            for at in (0..mmu::PAGE_SIZE as u64).step_by(mmu::SECTOR_SIZE) {
+                notes.copied((to + frame).base() + at, (from + frame).base() + at);
+            }
+        }
+    }
+
     /// Nothing is left to do: counts every frame's holders. A run that changed neither an entry
     /// nor a frame's bookkeeping is as balanced as it was prepared.
     pub fn quiesce(&self, cx: &Kernel<'_>) {
@@ -208,12 +221,13 @@ fn count_holders(cx: &Kernel<'_>) -> BTreeMap<Pfn, Counted> {
     }
     for region in cx.regions.borrow().values() {
         for pfn in region.pages() {
-            frames.entry(*pfn).or_default().pins += 1;
+            frames.entry(cx.compound_head(*pfn)).or_default().pins += 1;
         }
     }
     for dio in cx.requests.borrow().iter() {
         for pfn in &dio.pages {
-            frames.entry(*pfn).or_default().pins += 1;
+            let head = cx.compound_head(*pfn);
+            frames.entry(head).or_default().pins += 1;
         }
     }
     frames

@@ -138,7 +138,8 @@ impl Oracles {
         let mut focus = vec![Object::sector(pa), Object::page(pa.pfn())];
         let root = cx.mms.borrow().get(mm).map(|mm| mm.root);
         if let Some(root) = root {
-            focus.extend(walk::leaf_entry_addr(&cx.machine.memory(), root, va).map(Object::pte));
+            let found = walk::lookup(&cx.machine.memory(), root, va);
+            focus.extend(found.map(|(at, _)| Object::pte(at)));
         }
         cx.machine
             .violate("shadow-memory", "CORRUPT", message, focus, writer.step);

@@ -173,8 +173,8 @@ impl Oracles {
         {
             let root = cx.mms.borrow().get(fork.child).map(|mm| mm.root);
             let shares = root.is_some_and(|root| {
-                walk::lookup(&cx.machine.memory(), root, va)
-                    .is_some_and(|(_, pte)| pte.is_leaf() && pte.pfn() == pfn)
+                walk::lookup_frame(&cx.machine.memory(), root, va)
+                    .is_some_and(|(_, pte, mapped)| pte.is_leaf() && mapped == pfn)
             });
             if shares {
                 let mut spaces = self.spaces.borrow_mut();
@@ -247,7 +247,7 @@ impl Oracles {
         let mut focus: Vec<Object> = frame.map(Object::page).into_iter().collect();
         if let Some(mm) = cx.mms.borrow().get(window.parent) {
             let memory = cx.machine.memory();
-            focus.extend(walk::leaf_entry_addr(&memory, mm.root, va).map(Object::pte));
+            focus.extend(walk::lookup(&memory, mm.root, va).map(|(at, _)| Object::pte(at)));
         }
         cx.machine
             .violate("snapshot", "TORN", message, focus, window.begun);

@@ -13,7 +13,7 @@
 use std::cell::{Cell, RefCell};
 
 use emu::{CpuId, Object, Touch};
-use mmu::{Pfn, Pte, PteFlags, TlbEntry, VirtAddr, walk};
+use mmu::{PageSize, Pfn, Pte, PteFlags, TlbEntry, VirtAddr, walk};
 use slotmap::SecondaryMap;
 
 use super::footprint::{Watched, touch_space};
@@ -249,13 +249,19 @@ impl Oracles {
     ) {
         entry.verified = self.tlb.verified.get();
         let pfn = entry.frame(va.page());
+        // A huge page is freed by its head, and its entry stands for that of its first address.
+        let (first, first_va) = match entry.size {
+            PageSize::Small => (pfn, va),
+            PageSize::Large => (entry.pfn, va.page().large_down().base()),
+        };
         let freed = {
             let frames = self.frames.borrow();
             frames
-                .get(pfn)
+                .get(first)
                 .is_some_and(|note| note.freed_stamp > entry.filled)
         };
-        let promised = page_index(va).and_then(|page| self.tlb.forbids(mm, page, entry.filled));
+        let page = page_index(first_va);
+        let promised = page.and_then(|page| self.tlb.forbids(mm, page, entry.filled));
         let promised = promised.filter(|_| !still_true(cx, mm, entry, va));
         if promised.is_none() && !freed {
             return;
@@ -280,8 +286,8 @@ impl Oracles {
                 what.by.step,
             ),
             None => (
-                format!("{used}; since then, {}", self.who_freed(pfn)),
-                self.freed_step(pfn),
+                format!("{used}; since then, {}", self.who_freed(first)),
+                self.freed_step(first),
             ),
         };
         let root = cx.mm(mm).root;
@@ -289,7 +295,8 @@ impl Oracles {
             Object::new(emu::Kind::Tlb, u64::from(cpu.0)),
             Object::page(pfn),
         ];
-        focus.extend(walk::leaf_entry_addr(&cx.machine.memory(), root, va).map(Object::pte));
+        let found = walk::lookup(&cx.machine.memory(), root, va);
+        focus.extend(found.map(|(at, _)| Object::pte(at)));
         cx.machine
             .violate("tlb-coherence", "STALETLB", message, focus, since);
     }
@@ -305,6 +312,16 @@ impl Oracles {
     /// A leaf entry of `mm` has changed.
     #[inline]
     pub fn entry_changed(&self, cx: &Kernel<'_>, mm: MmId, va: VirtAddr, old: Pte, new: Pte) {
+        self.changed(cx, mm, va, PageSize::Small, old, new);
+    }
+
+    /// The entry of the huge page at `va` has changed.
+    pub fn huge_entry_changed(&self, cx: &Kernel<'_>, mm: MmId, va: VirtAddr, old: Pte, new: Pte) {
+        self.changed(cx, mm, va, PageSize::Large, old, new);
+    }
+
+    #[inline]
+    fn changed(&self, cx: &Kernel<'_>, mm: MmId, va: VirtAddr, size: PageSize, old: Pte, new: Pte) {
         self.entries_changed.set(true);
         if new.is_leaf() && (!old.is_leaf() || new.pfn() != old.pfn()) {
             self.check_mapped(cx, mm, va, new.pfn());
@@ -330,7 +347,7 @@ impl Oracles {
         if self.watching.get() != 0 {
             self.transfers
                 .borrow_mut()
-                .entry_changed(mm, va, old.pfn(), by);
+                .entry_changed(mm, va, size, old.pfn(), by);
         }
     }
 
@@ -352,10 +369,10 @@ impl Oracles {
 
 /// Whether the page table grants at least what the cached translation does.
 fn still_true(cx: &Kernel<'_>, mm: MmId, entry: &TlbEntry, va: VirtAddr) -> bool {
-    let found = walk::lookup(&cx.machine.memory(), cx.mm(mm).root, va);
-    found.is_some_and(|(_, pte)| {
+    let found = walk::lookup_frame(&cx.machine.memory(), cx.mm(mm).root, va);
+    found.is_some_and(|(_, pte, mapped)| {
         pte.is_leaf()
-            && pte.pfn() == entry.frame(va.page())
+            && mapped == entry.frame(va.page())
             && (pte.writable() || !entry.flags.contains(PteFlags::W))
     })
 }

@@ -1,7 +1,7 @@
 //! Requests in flight: which address of whom each sector belongs to, and what the process held
 //! there since it submitted.
 
-use mmu::{PAGE_SIZE, Pfn, VirtAddr};
+use mmu::{PAGE_SIZE, PageSize, Pfn, VirtAddr};
 
 use super::Change;
 use super::spaces::{ByteSet, add_bytes, has_byte};
@@ -307,15 +307,33 @@ impl Transfers {
         }
     }
 
-    /// The entry of `va` no longer names `old`.
-    pub fn entry_changed(&mut self, mm: MmId, va: VirtAddr, old: Pfn, change: Change) {
+    /// The entry of `va` no longer names `old`, the first frame of a page of this size.
+    pub fn entry_changed(
+        &mut self,
+        mm: MmId,
+        va: VirtAddr,
+        size: PageSize,
+        old: Pfn,
+        change: Change,
+    ) {
         let page = va.page_down();
-        for request in &mut self.all {
-            if !request.overlaps(mm, page, PAGE_SIZE as u64) {
-                continue;
-            }
-            for piece in request.pieces_in(page).filter(|piece| piece.pfn == old) {
-                piece.changed = Some(change);
+        let overlapping = |it: &&mut Request| it.overlaps(mm, page, size.bytes() as u64);
+        for request in self.all.iter_mut().filter(overlapping) {
+            match size {
+                PageSize::Small => {
+                    for piece in request.pieces_in(page).filter(|piece| piece.pfn == old) {
+                        piece.changed = Some(change);
+                    }
+                }
+                PageSize::Large => {
+                    for piece in &mut request.pieces {
+                        let at = piece.va.page();
+                        if at.large_down() == page.page() && piece.pfn == old + at.index_in_large()
+                        {
+                            piece.changed = Some(change);
+                        }
+                    }
+                }
             }
         }
     }

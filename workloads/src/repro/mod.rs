@@ -10,6 +10,7 @@ pub mod dma_thread;
 pub mod fork_write;
 pub mod forkscrew;
 pub mod forkscrew_reverse;
+pub mod huge;
 pub mod lost_update;
 pub mod page_batch;
 pub mod swap_count;
