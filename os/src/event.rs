@@ -16,6 +16,11 @@ pub(crate) struct Event {
 /// The events of a machine, made when first named.
 pub(crate) type Events = BTreeMap<u32, Event>;
 
+/// The event that the child `pid` has let go of the address space that it was lent.
+pub(crate) fn vfork_done(pid: u32) -> u32 {
+    1 << 31 | pid
+}
+
 fn event_step(cx: Cx<'_>, event: u32) -> Request {
     let object = Object::new(Kind::Wait, 1 << 55 | u64::from(event));
     Request::touch(object, Access::Update, cx.machine.costs().l1)

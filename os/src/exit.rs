@@ -11,7 +11,7 @@ use crate::page::page_remove_rmap;
 use crate::rmap::anon_vma_unlink;
 use crate::swap::free_swap_and_cache;
 use crate::task::{ExitStatus, Pid, ProcessId, TaskState};
-use crate::{Cx, Errno, context, sched};
+use crate::{Cx, Errno, context, event, sched};
 
 fn process_object(cx: Cx<'_>, process: ProcessId) -> Object {
     let pid = cx.processes.borrow().get(process).map_or(0, |it| it.pid);
@@ -95,6 +95,13 @@ pub async fn do_exit(cx: Cx<'_>, status: ExitStatus) {
     if let Some(mm) = mm {
         context::enter_lazy_tlb(cx, cx.machine.cpu());
         mmput(cx, mm).await;
+    }
+    let lent = {
+        let it = &cx.processes.borrow()[process];
+        it.vforked.then_some(it.pid)
+    };
+    if let Some(pid) = lent {
+        event::signal(cx, event::vfork_done(pid)).await;
     }
     let mut waiters = Vec::new();
     let mut notify = None;

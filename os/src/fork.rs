@@ -1,6 +1,6 @@
 //! fork: a new process whose memory is the parent's, copied on write.
 
-use emu::Code;
+use emu::{Access, Code, Request};
 use mmu::{PhysAddr, Pte, PteFlags, VirtAddr};
 
 use crate::cpuset::CpuSet;
@@ -21,7 +21,7 @@ use crate::patch::{ForkAnon, Hook, Hooks, call_hooks};
 use crate::rmap::{anon_vma_lock, anon_vma_unlock};
 use crate::swap::{pte_to_swp_entry, swap_duplicate};
 use crate::task::{Pid, Process};
-use crate::{Cx, Errno, exit, fork_lock, sched};
+use crate::{Cx, Errno, context, event, exit, fork_lock, sched};
 
 /// Makes a child of the current process that runs `program`.
 pub async fn do_fork<'w>(cx: Cx<'w>, program: Code<'w>) -> Result<Pid, Errno> {
@@ -33,8 +33,37 @@ pub async fn do_fork<'w>(cx: Cx<'w>, program: Code<'w>) -> Result<Pid, Errno> {
         exit::mmput(cx, child_mm).await;
         return Err(error);
     }
-    let parent = cx.tasks.borrow()[cx.current()].process;
     let pid = cx.pid_of(child_mm);
+    start_child(cx, pid, child_mm, program, false).await;
+    cx.count("forks", 1);
+    Ok(pid)
+}
+
+/// A child that runs `program` in the current address space; sleeps until it has ended or would
+/// run another program (`vfork`). Nothing is copied, and nothing shared that was not.
+pub async fn do_vfork<'w>(cx: Cx<'w>, program: Code<'w>) -> Pid {
+    let _span = cx.machine.span("do_vfork");
+    cx.machine.spend(u64::from(cx.machine.costs().fork_fixed));
+    let mm = cx.current_mm();
+    let request = Request::touch(
+        context::mm_object(cx, mm),
+        Access::Update,
+        cx.machine.costs().l1,
+    );
+    let mut pid = 0;
+    cx.machine
+        .step(request, |_| {
+            cx.mms.borrow_mut()[mm].users += 1;
+            pid = cx.next_pid.replace(cx.next_pid.get() + 1);
+        })
+        .await;
+    start_child(cx, pid, mm, program, true).await;
+    event::wait(cx, event::vfork_done(pid)).await;
+    pid
+}
+
+async fn start_child<'w>(cx: Cx<'w>, pid: Pid, mm: MmId, program: Code<'w>, vforked: bool) {
+    let parent = cx.tasks.borrow()[cx.current()].process;
     let (name, files) = {
         let processes = cx.processes.borrow();
         (
@@ -51,13 +80,12 @@ pub async fn do_fork<'w>(cx: Cx<'w>, program: Code<'w>) -> Result<Pid, Errno> {
         exit: None,
         zombie: false,
         waiters: Vec::new(),
+        vforked,
         main: false,
     });
     let here = cx.machine.cpu();
-    let thread = cx.new_task(&format!("{name} {pid}"), child, child_mm, here, program);
+    let thread = cx.new_task(&format!("{name} {pid}"), child, mm, here, program);
     sched::wake_up_new_task(cx, thread).await;
-    cx.count("forks", 1);
-    Ok(pid)
 }
 
 /// A new, empty address space.

@@ -113,6 +113,7 @@ impl<'w> Setup<'w> {
             exit: None,
             zombie: false,
             waiters: Vec::new(),
+            vforked: false,
             main,
         })
     }
@@ -167,6 +168,7 @@ impl<'w> Setup<'w> {
             exit: None,
             zombie: false,
             waiters: Vec::new(),
+            vforked: false,
             main: false,
         });
         self.cx.starters.borrow_mut().push(Starter {

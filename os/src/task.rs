@@ -106,6 +106,8 @@ pub struct Process {
     pub zombie: bool,
     /// Tasks of it that wait for a child to end.
     pub waiters: Vec<ThreadId>,
+    /// It was made by `vfork`: its parent sleeps until it lets go of the address space they share.
+    pub vforked: bool,
     /// Reported as the run's own: its exit status is the run's.
     pub main: bool,
 }

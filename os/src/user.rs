@@ -272,6 +272,16 @@ impl<'w> User<'w> {
         }
     }
 
+    /// A new process that runs `child` in this address space and exits with its value; returns when
+    /// it has. As after `vfork`, the child runs another program or exits, and does nothing else.
+    pub async fn vfork<F>(self, child: impl FnOnce(User<'w>) -> F) -> Pid
+    where
+        F: Future<Output = i32> + 'w,
+    {
+        self.enter();
+        fork::do_vfork(self.cx, self.process_code(child(self))).await
+    }
+
     pub(crate) fn process_code<F>(self, main: F) -> Code<'w>
     where
         F: Future<Output = i32> + 'w,

@@ -2,7 +2,7 @@
 
 use os::{Setup, User};
 
-use crate::{Parameter, Params, Reproducer, Verdict};
+use crate::{Budget, Parameter, Params, Reproducer, Verdict};
 
 /// See the module.
 pub struct DioCrossed;
@@ -42,6 +42,7 @@ impl Reproducer for DioCrossed {
     }
 
     fn verdicts(&self) -> &'static [Verdict] {
+        const NO_WAITS: &[Budget] = &[Budget::at_most("page guards waited for by direct I/O", 0)];
         const {
             &[
                 Verdict::of("A21.crossed", "FWD")
@@ -58,6 +59,13 @@ impl Reproducer for DioCrossed {
                         "addresses in order end the cycle of the pages; the second segment asks \
                          for mmap_sem with the first page locked, against the pin's own order",
                     ),
+                Verdict::of("A20.cost", "FWD")
+                    .bounded(3)
+                    .fixes(&["A20"])
+                    .set(&[("crossed", 0)])
+                    .words(&["COST"])
+                    .budgets(NO_WAITS)
+                    .note("two requests on one page go one after the other"),
                 Verdict::of("dio-crossed", "FWD").bounded(3).fixes(&["A01"]),
             ]
         }

@@ -4,7 +4,7 @@
 use mmu::VirtAddr;
 use os::{Setup, User};
 
-use crate::{Parameter, Params, Reproducer, Verdict};
+use crate::{Budget, Parameter, Params, Reproducer, Verdict};
 
 const STORY: &str = "\
 One thread reads sectors into a page, another forks, a third stores elsewhere in the page. If the \
@@ -68,10 +68,10 @@ impl Reproducer for DioFork {
             },
             Parameter {
                 name: "fork",
-                about: "0: nobody forks",
+                about: "0: nobody forks, 1: fork, 2: vfork, and the child runs another program",
                 default: 1,
                 min: 0,
-                max: 1,
+                max: 2,
             },
             Parameter {
                 name: "early",
@@ -105,6 +105,10 @@ impl Reproducer for DioFork {
     }
 
     fn verdicts(&self) -> &'static [Verdict] {
+        const NO_FORK_WAITS: &[Budget] = &[Budget::at_most("forks that waited for pins", 0)];
+        const NO_FAULT_WAITS: &[Budget] = &[Budget::at_most("write faults that waited for I/O", 0)];
+        const NO_RETRIES: &[Budget] = &[Budget::at_most("faults sent back", 0)];
+        const COST: &[&str] = &["COST"];
         const LOST: &[&str] = &["CHECK", "CORRUPT"];
         const {
             &[
@@ -190,6 +194,36 @@ impl Reproducer for DioFork {
                 Verdict::of("B08.once", "FWD")
                     .bounded(3)
                     .fixes(&["B08", "mmap-sem-once"]),
+                Verdict::of("A24.cost", "FWD")
+                    .bounded(3)
+                    .fixes(&["A24"])
+                    .words(COST)
+                    .budgets(NO_FAULT_WAITS),
+                Verdict::of("A26.cost", "FWD")
+                    .bounded(3)
+                    .fixes(&["A26"])
+                    .words(COST)
+                    .budgets(NO_FAULT_WAITS),
+                Verdict::of("A30.cost", "FWD")
+                    .bounded(3)
+                    .fixes(&["A30"])
+                    .words(COST)
+                    .budgets(NO_RETRIES),
+                Verdict::of("B34.registered", "FWD")
+                    .bounded(3)
+                    .fixes(&["B34"])
+                    .set(&[("pin", 2)])
+                    .words(COST)
+                    .budgets(NO_FORK_WAITS),
+                Verdict::of("B50.cost", "FWD")
+                    .bounded(3)
+                    .fixes(&["B50"])
+                    .words(COST)
+                    .budgets(NO_FORK_WAITS),
+                Verdict::of("B09.vfork", "FWD")
+                    .bounded(3)
+                    .fixes(&["A01"])
+                    .set(&[("fork", 2)]),
             ]
         }
     }
@@ -227,10 +261,15 @@ impl Reproducer for DioFork {
                 user.check_failed(format!("byte {at} of what was read is lost"));
             }
         });
-        if params.get("fork") == 1 {
-            setup.thread(process, "forker", 1, |user| async move {
+        match params.get("fork") {
+            0 => {}
+            1 => setup.thread(process, "forker", 1, |user| async move {
                 let _ = user.fork(|_| async { 0 }).await;
-            });
+            }),
+            // What the other program does is no concern of this address space: it ends.
+            _ => setup.thread(process, "forker", 1, |user| async move {
+                user.vfork(|_| async { 0 }).await;
+            }),
         }
         setup.thread(process, "storer", 2, move |user| async move {
             user.store_u32(page + store, 1).await;

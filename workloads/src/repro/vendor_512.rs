@@ -62,6 +62,19 @@ impl Reproducer for Vendor512 {
                     .kernel("v2.6.18")
                     .words(&["CHECK", "CORRUPT"])
                     .sampled(100),
+                Verdict::of("A08.A22", "FWD")
+                    .bounded(5)
+                    .fixes(&["A22"])
+                    .set(&[("threads", 3), ("rounds", 2)])
+                    .words(&["CHECK", "CORRUPT"])
+                    .note("never in 300 timed seeds: by schedule alone, as the testers told"),
+                Verdict::of("A08.A23", "FWD")
+                    .bounded(5)
+                    .fixes(&["A23"])
+                    .set(&[("threads", 3), ("rounds", 2)])
+                    .words(&["CHECK", "CORRUPT"])
+                    .note("never in 300 timed seeds: by schedule alone, as the testers told"),
+                Verdict::of("A08.A24", "FWD").fixes(&["A24"]).sampled(300),
                 Verdict::of("B02", "FAST").fixes(&["B02"]).sampled(1000),
             ]
         }
