@@ -9,6 +9,7 @@ mod list;
 mod progress;
 mod replay;
 mod run;
+mod verdicts;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ enum Command {
     Run(Box<run::RunArgs>),
     Explore(Box<explore::ExploreArgs>),
     Replay(replay::ReplayArgs),
+    Verdicts(verdicts::VerdictsArgs),
 }
 
 /// The whole command line, over what is in `registry`.
@@ -58,6 +60,7 @@ pub fn cli(registry: Registry) -> ExitCode {
         Command::Run(args) => run::run(&registry, &args),
         Command::Explore(args) => explore::explore(&registry, &args),
         Command::Replay(args) => replay::replay(&registry, &args),
+        Command::Verdicts(args) => verdicts::verdicts(&registry, &args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("shootdown: {error}");

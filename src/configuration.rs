@@ -46,6 +46,8 @@ pub struct Configuration {
     pub chooser: ChooserChoice,
     /// Steps after which a run is given up.
     pub max_steps: u64,
+    /// What counters may be at the end of a run; outside of it the `cost` oracle fires.
+    pub budgets: Vec<SavedBudget>,
     pub(crate) base_patches: Vec<&'static dyn Patch>,
     /// The choices of a saved run, instead of the chooser's.
     pub(crate) saved: Option<Arc<ReplayFile>>,
@@ -172,6 +174,7 @@ impl Configuration {
             cpus: u64::from(self.cpus),
             chooser: self.chooser.to_string(),
             max_steps: self.max_steps,
+            budgets: self.budgets.clone(),
         }
     }
 }
@@ -201,6 +204,35 @@ pub struct SavedConfiguration {
     pub chooser: String,
     /// Steps after which the run was given up.
     pub max_steps: u64,
+    /// What counters may be at the end of a run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<SavedBudget>,
+}
+
+/// What a counter may be at the end of a run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedBudget {
+    /// The counter, as in the report.
+    pub counter: String,
+    /// The least it may be.
+    pub at_least: u64,
+    /// The most.
+    pub at_most: u64,
+}
+
+impl SavedBudget {
+    /// What is wrong with a run's counters, if something is.
+    pub(crate) fn exceeded(&self, counters: &BTreeMap<&'static str, u64>) -> Option<String> {
+        let value = counters.get(self.counter.as_str()).copied().unwrap_or(0);
+        let right = match (self.at_least, self.at_most) {
+            (0, most) => format!("at most {most}"),
+            (least, u64::MAX) => format!("at least {least}"),
+            (least, most) => format!("{least} to {most}"),
+        };
+        let within = (self.at_least..=self.at_most).contains(&value);
+        (!within).then(|| format!("`{}` is {value}, and its budget is {right}", self.counter))
+    }
 }
 
 /// A machine as replay files hold it.
@@ -248,6 +280,7 @@ impl SavedConfiguration {
             cpus: check_cpus(self.cpus)?,
             chooser: registry.chooser(&self.chooser)?,
             max_steps: self.max_steps,
+            budgets: self.budgets.clone(),
             base_patches: base_patches(registry, kernel)?,
             saved: None,
         };

@@ -58,6 +58,7 @@ pub struct Explore {
     checkpoint: Option<PathBuf>,
     save: Option<PathBuf>,
     reduction: Reduction,
+    until: Vec<&'static str>,
 }
 
 /// How far an exploration may go, checked.
@@ -146,6 +147,7 @@ impl Explore {
             checkpoint: None,
             save: None,
             reduction: Reduction::Dpor,
+            until: Vec::new(),
         }
     }
 
@@ -176,6 +178,12 @@ impl Explore {
         self
     }
 
+    /// No further than to the round in which all of these words have been seen.
+    pub fn until(mut self, words: &[&'static str]) -> Explore {
+        self.until = words.to_vec();
+        self
+    }
+
     /// How a search leaves out schedules that show nothing new; the result is the same.
     pub fn reduction(mut self, reduction: Reduction) -> Explore {
         self.reduction = reduction;
@@ -202,6 +210,7 @@ impl Explore {
             searching::search(
                 &configuration,
                 self.reduction,
+                &self.until,
                 &budget,
                 self.checkpoint.as_deref(),
                 progress,
@@ -250,6 +259,7 @@ impl Explore {
         let tally = sampling::sample(
             &configuration,
             seed,
+            &self.until,
             budget,
             self.checkpoint.as_deref(),
             progress,

@@ -37,9 +37,10 @@ mod report;
 mod run;
 mod session;
 mod suggest;
+pub mod verdicts;
 
 pub use cli::cli;
-pub use configuration::{Configuration, SavedConfiguration, SavedMachine};
+pub use configuration::{Configuration, SavedBudget, SavedConfiguration, SavedMachine};
 pub use diagram::Diagram;
 pub use emu::{Stop, Violation};
 pub use error::Error;

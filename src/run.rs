@@ -9,7 +9,7 @@ use os::flush::FlushPolicy;
 use os::patch::Patch;
 use workloads::{Params, Reproducer};
 
-use crate::configuration::{Configuration, check_cpus};
+use crate::configuration::{Configuration, SavedBudget, check_cpus};
 use crate::registry::{ChooserChoice, Fix, MachineChoice};
 use crate::suggest::hint;
 use crate::{Error, Registry, Report, Session};
@@ -44,6 +44,7 @@ pub struct Run {
     chooser: Option<ChooserChoice>,
     set: BTreeMap<String, String>,
     max_steps: u64,
+    budgets: Vec<SavedBudget>,
 }
 
 impl Run {
@@ -65,6 +66,7 @@ impl Run {
             chooser: None,
             set: BTreeMap::new(),
             max_steps: MAX_STEPS,
+            budgets: Vec::new(),
             registry: registry.clone(),
         })
     }
@@ -131,6 +133,19 @@ impl Run {
     /// Gives the run up after so many steps.
     pub fn max_steps(mut self, steps: u64) -> Run {
         self.max_steps = steps;
+        self
+    }
+
+    /// With budgets for counters; the `cost` oracle fires when a run ends outside of them.
+    pub fn budgets(mut self, budgets: &[workloads::Budget]) -> Run {
+        self.budgets = budgets
+            .iter()
+            .map(|it| SavedBudget {
+                counter: it.counter.to_string(),
+                at_least: it.at_least,
+                at_most: it.at_most,
+            })
+            .collect();
         self
     }
 
@@ -204,6 +219,7 @@ impl Run {
                 None => self.registry.chooser(chooser)?,
             },
             max_steps: self.max_steps,
+            budgets: self.budgets.clone(),
             base_patches: base_patches(&self.registry, kernel)?,
             saved: None,
         };

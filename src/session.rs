@@ -56,8 +56,22 @@ impl<'w> Session<'w> {
     pub(crate) fn run_only(&mut self, seed: u64) -> Stop {
         self.begin(seed);
         let stop = self.kernel.machine.run();
-        self.kernel.finish(&stop);
+        self.judge(&stop);
         stop
+    }
+
+    /// What is judged only at the end of a run.
+    pub(crate) fn judge(&self, stop: &Stop) {
+        self.kernel.finish(stop);
+        if *stop != Stop::Finished {
+            return;
+        }
+        for budget in &self.configuration.budgets {
+            if let Some(message) = budget.exceeded(&self.kernel.counters()) {
+                let machine = &self.kernel.machine;
+                machine.violate("cost", "COST", message, Vec::new(), machine.steps());
+            }
+        }
     }
 
     /// Back to the prepared state, with this chooser instead of the configuration's.
@@ -130,7 +144,7 @@ impl<'w> Session<'w> {
 
     /// The oracles' last look, and the report.
     pub(crate) fn end(&mut self, seed: u64, stop: Stop) -> Report {
-        self.kernel.finish(&stop);
+        self.judge(&stop);
         let machine = &self.kernel.machine;
         Report {
             configuration: Arc::clone(&self.configuration),

@@ -66,6 +66,36 @@ impl Schedules {
     }
 }
 
+/// A bar that shows the rows judged.
+pub(super) struct Rows {
+    bar: ProgressBar,
+}
+
+impl Rows {
+    pub fn new() -> Rows {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos} of {len} rows [{elapsed}]") {
+            bar.set_style(style);
+        }
+        Rows { bar }
+    }
+
+    /// Called now and then.
+    pub fn tick(&self, done: usize, all: usize) {
+        if self.bar.is_hidden() && self.bar.elapsed() > Duration::from_secs(1) {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        self.bar.set_length(all as u64);
+        self.bar.set_position(done as u64);
+    }
+}
+
+impl Drop for Rows {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 impl Drop for Schedules {
     fn drop(&mut self) {
         self.bar.finish_and_clear();

@@ -128,6 +128,7 @@ impl Shared<'_> {
 pub(super) fn sample(
     configuration: &Arc<Configuration>,
     seed: u64,
+    until: &[&str],
     budget: &Budget,
     checkpoint: Option<&Path>,
     progress: &mut dyn FnMut(Progress),
@@ -168,14 +169,18 @@ pub(super) fn sample(
                 Ok((from, part)) => {
                     waiting.insert(from, part);
                     while let Some(part) = waiting.remove(&tally.schedules) {
-                        tally.add(part);
+                        if !super::searching::seen_all(until, &tally.words) {
+                            tally.add(part);
+                        }
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             let now = watch.elapsed();
-            if tally.refused.is_some() || budget.time.is_some_and(|time| now >= time) {
+            let enough = super::searching::seen_all(until, &tally.words);
+            let late = budget.time.is_some_and(|time| now >= time);
+            if tally.refused.is_some() || late || enough {
                 shared.over.store(true, Ordering::Relaxed);
             }
             if now >= told + TICK {

@@ -48,15 +48,12 @@ impl Runner for Searcher<'_, '_> {
         session.begin_with(Some(chooser), 0);
         let machine = &session.kernel().machine;
         let stop = machine.run();
-        session.kernel().finish(&stop);
+        session.judge(&stop);
         let violations = machine.violations();
         let first = violations.first();
-        let at_once = violations
-            .iter()
-            .filter(|it| Some(it.step) == first.map(|it| it.step));
         Outcome {
             violation: first.cloned(),
-            words: at_once.map(|it| it.word).collect(),
+            words: violations.iter().map(|it| it.word).collect(),
             steps: machine.steps(),
             whole: matches!(stop, Stop::Finished | Stop::Deadlock(_)),
             digest: machine.digest(),
@@ -76,6 +73,7 @@ struct Saved<S, O> {
 pub(super) fn search(
     configuration: &Arc<Configuration>,
     reduction: Reduction,
+    until: &[&str],
     budget: &Budget,
     checkpoint: Option<&Path>,
     progress: &mut dyn FnMut(Progress),
@@ -127,7 +125,8 @@ pub(super) fn search(
                     saved = now;
                     kept = keep(search);
                 }
-                kept.is_ok() && budget.time.is_none_or(|time| now < time)
+                let enough = seen_all(until, &at.found.words);
+                kept.is_ok() && !enough && budget.time.is_none_or(|time| now < time)
             },
         )
         .map_err(Error::Chooser)?;
@@ -160,6 +159,11 @@ fn exploration(configuration: &Arc<Configuration>, search: &Search) -> Result<Ex
         steps: found.steps,
         seconds: 0.0,
     })
+}
+
+/// Whether all words that somebody waits for have been seen.
+pub(super) fn seen_all(until: &[&str], words: &std::collections::BTreeSet<String>) -> bool {
+    !until.is_empty() && until.iter().all(|it| words.contains(*it))
 }
 
 /// A failing schedule cut down, and the passing one nearest to it.
