@@ -17,7 +17,7 @@ use crate::suggest::hint;
 use crate::{Error, Exploration, Explore, Registry, Run};
 
 /// Sampled schedules among which a failure is looked for before it is searched for.
-const WITNESSES: u64 = 4_000;
+const WITNESSES: u64 = 20_000;
 /// Schedules of a search for one row, when nobody says: beyond them a row rests on less than it
 /// asks for, and says so.
 const MOST_SCHEDULES: u64 = 2_000_000;
@@ -260,7 +260,11 @@ impl Verdicts {
         let most = match verdict.evidence {
             Evidence::Sampled(seeds) => {
                 let seeds = u64::from(seeds);
-                let seeds = if self.quick { seeds.min(QUICK_SEEDS) } else { seeds };
+                let seeds = if self.quick {
+                    seeds.min(QUICK_SEEDS)
+                } else {
+                    seeds
+                };
                 let timed = Explore::new(run.clone().chooser("timed")?);
                 return self.budgeted(timed, Some(seeds)).run();
             }
@@ -268,7 +272,7 @@ impl Verdicts {
             Evidence::Exhaustive => None,
         };
         if !verdict.words.is_empty() {
-            let sampled = Explore::new(run.clone().chooser("pct:3")?).until(verdict.words);
+            let sampled = Explore::new(run.clone().chooser("pct:4")?).until(verdict.words);
             let sampled = self.budgeted(sampled, Some(WITNESSES)).run()?;
             if agree(verdict.words, &sampled.words) {
                 return Ok(sampled);
@@ -319,9 +323,8 @@ fn agree(expected: &[&str], got: &BTreeSet<String>) -> bool {
     let must = without(&mut expected.iter().copied());
     let found = without(&mut got.iter().map(String::as_str));
     if must.is_empty() {
-        let check = |words: &mut dyn Iterator<Item = &str>| words.any(|it| it == CHECK);
-        return found.is_empty()
-            && check(&mut expected.iter().copied()) == check(&mut got.iter().map(String::as_str));
+        let checks = got.iter().any(|it| it == CHECK);
+        return found.is_empty() && expected.contains(&CHECK) == checks;
     }
     must == found
 }
@@ -355,7 +358,16 @@ pub fn table(rows: &[Judged], markdown: bool) -> String {
         ]
     };
     let head = [
-        "", "row", "race", "program", "kernel", "fixes", "must give", "gave", "rests on", "note",
+        "",
+        "row",
+        "race",
+        "program",
+        "kernel",
+        "fixes",
+        "must give",
+        "gave",
+        "rests on",
+        "note",
     ]
     .map(ToString::to_string);
     let rows: Vec<[String; 10]> = std::iter::once(head)

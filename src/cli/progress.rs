@@ -74,7 +74,8 @@ pub(super) struct Rows {
 impl Rows {
     pub fn new() -> Rows {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos} of {len} rows [{elapsed}]") {
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos} of {len} rows [{elapsed}]")
+        {
             bar.set_style(style);
         }
         Rows { bar }
