@@ -1,8 +1,9 @@
-//! What the small programs on reclaim share: a process with one page, a thread that reads a sector
-//! into it with O_DIRECT, one that loads and then stores elsewhere in the page, and reclaim.
+//! What the small programs on reclaim share: a process with one page and one thread, which has a
+//! sector read into the page with O_DIRECT and meanwhile uses another sector of it; and reclaim, on
+//! another CPU. The read is asynchronous, so that one thread can do both.
 
 use mmu::VirtAddr;
-use os::{ProcessId, Setup, User};
+use os::{AioId, ProcessId, Setup, User};
 
 /// Where in the page the disk puts its sector.
 pub(crate) const SECTOR: u64 = 512;
@@ -25,21 +26,34 @@ pub(crate) fn page_and_file(setup: &mut Setup<'_>, name: &str) -> (ProcessId, Vi
     (process, page)
 }
 
-/// Reads the file into the second sector of the page.
-pub(crate) async fn direct_read(user: User<'_>, page: VirtAddr) {
-    if let Ok(file) = user.open(FILE).await {
-        let read = user.pread(file, page + SECTOR, SECTOR, 0).await;
-        if let Ok(SECTOR) = read
-            && let Some(at) = user.find_mismatch(page + SECTOR, SECTOR, DISK).await
-        {
-            user.check_failed(format!("byte {at} of what was read is lost"));
-        }
+/// A read of the file into the second sector of the page, in flight.
+pub(crate) async fn submit_read(user: User<'_>, page: VirtAddr) -> Option<AioId> {
+    let file = user.open(FILE).await.ok()?;
+    user.aio_read(file, page + SECTOR, SECTOR, 0).await.ok()
+}
+
+/// Waits for the read, and looks whether the sector is there.
+pub(crate) async fn wait_and_check(user: User<'_>, page: VirtAddr, read: Option<AioId>) {
+    let Some(read) = read else { return };
+    if user.aio_wait(read).await.is_ok()
+        && let Some(at) = user.find_mismatch(page + SECTOR, SECTOR, DISK).await
+    {
+        user.check_failed(format!("byte {at} of what was read is lost"));
     }
 }
 
-/// Loads from the first sector, then stores there, when reclaim has been through.
-pub(crate) async fn load_then_store(user: User<'_>, page: VirtAddr) {
-    user.sleep_us(STORE_US).await;
+/// Lets reclaim go first where time decides; elsewhere it may go first anyway.
+pub(crate) async fn pause(user: User<'_>, us: u64) {
+    if user.cx.machine.timed() {
+        user.sleep_us(us).await;
+    }
+}
+
+/// Loads from the first sector and stores there, while the read is in flight.
+pub(crate) async fn read_load_store(user: User<'_>, page: VirtAddr) {
+    let read = submit_read(user, page).await;
+    pause(user, STORE_US).await;
     let seen = user.load_u32(page).await;
     user.store_u32(page, seen + 1).await;
+    wait_and_check(user, page, read).await;
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use emu::Object;
+use emu::{Access, Object};
 use mmu::{PhysAddr, Pte, PteKind, SwapEntry, VirtAddr, walk};
 
 use super::{Change, Oracles};
@@ -96,6 +96,7 @@ impl Oracles {
         let frame = match pte.kind() {
             PteKind::Leaf => pfn,
             PteKind::Swap(entry) => {
+                cx.machine.touch(slot_object(entry), Access::Read);
                 let swap = cx.swap.borrow();
                 let slot = swap.slot(entry)?;
                 slot.cache.unwrap_or(slot.frame)

@@ -2,7 +2,7 @@
 
 use os::{Setup, User};
 
-use crate::swapping::{RECLAIM_US, STORE_US, direct_read, page_and_file};
+use crate::swapping::{RECLAIM_US, STORE_US, page_and_file, submit_read, wait_and_check};
 use crate::{Params, Reproducer, Verdict};
 
 /// See the module.
@@ -22,7 +22,7 @@ impl Reproducer for DirtyLoss {
     }
 
     fn story(&self) -> &'static str {
-        "A thread reads a sector into a page with O_DIRECT. Meanwhile reclaim unmaps the page and \
+        "A thread has a sector read into a page with O_DIRECT. Meanwhile reclaim unmaps the page and \
          writes it to its slot; a load maps it again, read-only and clean; the sector lands. Unless \
          the page is marked dirty when the pin is given back, the next reclaim drops it, and the slot \
          has what was there before. From linux-mm, 2009-03-17 17:01. Reduced: one page, one sector, \
@@ -57,7 +57,8 @@ impl Reproducer for DirtyLoss {
     fn prepare<'w>(&self, setup: &mut Setup<'w>, _params: &Params) {
         let (process, page) = page_and_file(setup, "dirty-loss");
         setup.thread(process, "reader", 0, move |user: User<'_>| async move {
-            direct_read(user, page).await;
+            let read = submit_read(user, page).await;
+            wait_and_check(user, page, read).await;
             user.sleep_us(LOOK_US).await;
             user.load_u32(page + crate::swapping::SECTOR).await;
         });

@@ -3,7 +3,7 @@
 
 use os::{Setup, User};
 
-use crate::swapping::{RECLAIM_US, direct_read, page_and_file};
+use crate::swapping::{RECLAIM_US, page_and_file, pause, submit_read, wait_and_check};
 use crate::{Params, Reproducer, Verdict};
 
 /// See the module.
@@ -19,7 +19,7 @@ impl Reproducer for SwapCount {
     }
 
     fn story(&self) -> &'static str {
-        "A thread reads a sector into a page with O_DIRECT, another forks and then stores to the \
+        "A thread has a sector read into a page with O_DIRECT, and then stores to the \
          page. Fork takes a page for pinned when its count is not that of its mappings, and of the \
          swap cache if the page is in it. It reads the count first and the flag second: a page that \
          reclaim inserts in between has one reference more than fork saw, and the flag, so the pin \
@@ -30,7 +30,7 @@ impl Reproducer for SwapCount {
     }
 
     fn cpus(&self) -> u16 {
-        3
+        2
     }
 
     fn verdicts(&self) -> &'static [Verdict] {
@@ -47,14 +47,16 @@ impl Reproducer for SwapCount {
 
     fn prepare<'w>(&self, setup: &mut Setup<'w>, _params: &Params) {
         let (process, page) = page_and_file(setup, "swap-count");
-        setup.thread(process, "reader", 0, move |user| direct_read(user, page));
-        setup.thread(process, "forker", 1, move |user: User<'_>| async move {
-            user.sleep_us(RECLAIM_US).await;
-            if let Ok(child) = user.fork(|_| async { 0 }).await {
-                user.store_u32(page, 1).await;
+        setup.thread(process, "forker", 0, move |user: User<'_>| async move {
+            let read = submit_read(user, page).await;
+            pause(user, RECLAIM_US).await;
+            let child = user.fork(|_| async { 0 }).await;
+            user.store_u32(page, 1).await;
+            wait_and_check(user, page, read).await;
+            if let Ok(child) = child {
                 let _ = user.wait(Some(child)).await;
             }
         });
-        setup.reclaimer_of_used(2, process, page, RECLAIM_US, 1);
+        setup.reclaimer_of_used(1, process, page, RECLAIM_US, 1);
     }
 }

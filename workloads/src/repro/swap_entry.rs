@@ -3,7 +3,7 @@
 
 use os::{Setup, User};
 
-use crate::swapping::{RECLAIM_US, direct_read, page_and_file};
+use crate::swapping::{RECLAIM_US, page_and_file, pause, submit_read, wait_and_check};
 use crate::{Params, Reproducer, Verdict};
 
 /// See the module.
@@ -19,7 +19,7 @@ impl Reproducer for SwapEntry {
     }
 
     fn story(&self) -> &'static str {
-        "A thread reads a sector into a page with O_DIRECT, another forks. Fork has taken the \
+        "A thread has a sector read into a page with O_DIRECT, forks. Fork has taken the \
          parent's write permission away, sees the pin, and drops the page-table locks to copy the \
          page. Reclaim unmaps it and leaves a swap entry. Fork takes the locks, sees that the entry \
          has changed and starts again, but has set the write bit in it first: 0x1d80 became 0x1d82, \
@@ -28,7 +28,7 @@ impl Reproducer for SwapEntry {
     }
 
     fn cpus(&self) -> u16 {
-        3
+        2
     }
 
     fn verdicts(&self) -> &'static [Verdict] {
@@ -49,13 +49,15 @@ impl Reproducer for SwapEntry {
 
     fn prepare<'w>(&self, setup: &mut Setup<'w>, _params: &Params) {
         let (process, page) = page_and_file(setup, "swap-entry");
-        setup.thread(process, "reader", 0, move |user| direct_read(user, page));
-        setup.thread(process, "forker", 1, move |user: User<'_>| async move {
-            user.sleep_us(RECLAIM_US).await;
-            if let Ok(child) = user.fork(|_| async { 0 }).await {
+        setup.thread(process, "forker", 0, move |user: User<'_>| async move {
+            let read = submit_read(user, page).await;
+            pause(user, RECLAIM_US).await;
+            let child = user.fork(|_| async { 0 }).await;
+            wait_and_check(user, page, read).await;
+            if let Ok(child) = child {
                 let _ = user.wait(Some(child)).await;
             }
         });
-        setup.reclaimer(2, process, page, RECLAIM_US, 1);
+        setup.reclaimer(1, process, page, RECLAIM_US, 1);
     }
 }

@@ -2,7 +2,7 @@
 
 use os::{Setup, User};
 
-use crate::swapping::{RECLAIM_US, STORE_US, direct_read, page_and_file};
+use crate::swapping::{RECLAIM_US, STORE_US, page_and_file, pause, submit_read, wait_and_check};
 use crate::{Params, Reproducer, Verdict};
 
 /// See the module.
@@ -18,15 +18,15 @@ impl Reproducer for SwapFork {
     }
 
     fn story(&self) -> &'static str {
-        "A thread reads a sector into a page with O_DIRECT. Reclaim unmaps the page, which stays in \
-         the swap cache; another thread forks, and what fork finds is a swap entry: no page whose \
+        "A thread has a sector read into a page with O_DIRECT. Reclaim unmaps the page, which stays in \
+         the swap cache; the thread forks, and what fork finds is a swap entry: no page whose \
          pin it could see. The parent stores: the slot has a second user, so the page is copied, and \
          the sector lands in what the child will read. Every rule that looks at pages at fork \
          misses it. Reduced: one page, one sector; swap is memory; the child only lives."
     }
 
     fn cpus(&self) -> u16 {
-        3
+        2
     }
 
     fn verdicts(&self) -> &'static [Verdict] {
@@ -55,18 +55,20 @@ impl Reproducer for SwapFork {
 
     fn prepare<'w>(&self, setup: &mut Setup<'w>, _params: &Params) {
         let (process, page) = page_and_file(setup, "swap-fork");
-        setup.thread(process, "reader", 0, move |user| direct_read(user, page));
-        setup.thread(process, "forker", 1, move |user: User<'_>| async move {
-            user.sleep_us(STORE_US).await;
+        setup.thread(process, "forker", 0, move |user: User<'_>| async move {
+            let read = submit_read(user, page).await;
+            pause(user, STORE_US).await;
             let child = user.fork(|user| async move {
-                user.sleep_us(STORE_US).await;
+                pause(user, STORE_US).await;
                 0
             });
-            if let Ok(child) = child.await {
-                user.store_u32(page, 1).await;
+            let child = child.await;
+            user.store_u32(page, 1).await;
+            wait_and_check(user, page, read).await;
+            if let Ok(child) = child {
                 let _ = user.wait(Some(child)).await;
             }
         });
-        setup.reclaimer(2, process, page, RECLAIM_US, 1);
+        setup.reclaimer(1, process, page, RECLAIM_US, 1);
     }
 }

@@ -2,7 +2,7 @@
 
 use os::Setup;
 
-use crate::swapping::{RECLAIM_US, direct_read, load_then_store, page_and_file};
+use crate::swapping::{RECLAIM_US, page_and_file, read_load_store};
 use crate::verdict::Budget;
 use crate::{Parameter, Params, Reproducer, Verdict};
 
@@ -22,8 +22,8 @@ impl Reproducer for SwapRo {
     }
 
     fn story(&self) -> &'static str {
-        "A thread reads a sector into a page with O_DIRECT. Meanwhile reclaim unmaps the page, which \
-         stays in the swap cache; another thread loads from it and has it mapped read-only, then \
+        "A thread has a sector read into a page with O_DIRECT. Meanwhile reclaim unmaps the page, which \
+         stays in the swap cache; the thread loads from it and has it mapped read-only, then \
          stores. A kernel that writes a page in place only when its count is 1 sees the pin and \
          copies: the disk's sector lands in the old page, and nobody forked. From linux-mm, \
          2009-03-17. Reduced: one page, one sector; swap is memory."
@@ -53,7 +53,7 @@ impl Reproducer for SwapRo {
     }
 
     fn cpus(&self) -> u16 {
-        3
+        2
     }
 
     fn verdicts(&self) -> &'static [Verdict] {
@@ -95,11 +95,6 @@ impl Reproducer for SwapRo {
                     .fixes(&["A45", "count-is-one", "pin-referenced"])
                     .set(&[("scans", 2)])
                     .words(&["CHECK", "CORRUPT"]),
-                Verdict::of("B39.once", "SWAPRO")
-                    .sampled(100)
-                    .kernel("v2.6.18")
-                    .fixes(&["A45", "count-is-one", "pin-referenced"])
-                    .note("one scan only takes the mark away; the page is looked at no more"),
                 Verdict::of("B40.slow", "SWAPRO")
                     .kernel("v2.6.18")
                     .fixes(&["A45", "count-is-one", "unmap-unless-referenced"])
@@ -126,11 +121,8 @@ impl Reproducer for SwapRo {
         if params.get("cached") == 1 {
             setup.swap_cached(process, page);
         }
-        setup.thread(process, "reader", 0, move |user| direct_read(user, page));
-        setup.thread(process, "storer", 1, move |user| {
-            load_then_store(user, page)
-        });
+        setup.thread(process, "user", 0, move |user| read_load_store(user, page));
         let scans = params.get("scans") as u32;
-        setup.reclaimer(2, process, page, RECLAIM_US, scans);
+        setup.reclaimer(1, process, page, RECLAIM_US, scans);
     }
 }

@@ -3,7 +3,7 @@
 
 use os::Setup;
 
-use crate::swapping::{RECLAIM_US, direct_read, load_then_store, page_and_file};
+use crate::swapping::{RECLAIM_US, page_and_file, read_load_store};
 use crate::{Parameter, Params, Reproducer, Verdict};
 
 /// See the module.
@@ -19,8 +19,8 @@ impl Reproducer for Takeover {
     }
 
     fn story(&self) -> &'static str {
-        "A thread reads a sector into a page with O_DIRECT. Meanwhile reclaim unmaps the page, which \
-         stays in the swap cache; another thread loads from it and has it mapped read-only; reclaim \
+        "A thread has a sector read into a page with O_DIRECT. Meanwhile reclaim unmaps the page, which \
+         stays in the swap cache; the thread loads from it and has it mapped read-only; reclaim \
          looks at the page again and holds its lock for a moment; the thread stores. v2.6.18 takes a \
          page whose lock is busy for shared and copies it: the disk's sector lands in the old page. \
          Nobody forked. From the vendor bug 471613, comments 107 and 108. Reduced: one page, one \
@@ -38,7 +38,7 @@ impl Reproducer for Takeover {
     }
 
     fn cpus(&self) -> u16 {
-        3
+        2
     }
 
     fn verdicts(&self) -> &'static [Verdict] {
@@ -58,11 +58,8 @@ impl Reproducer for Takeover {
 
     fn prepare<'w>(&self, setup: &mut Setup<'w>, params: &Params) {
         let (process, page) = page_and_file(setup, "takeover");
-        setup.thread(process, "reader", 0, move |user| direct_read(user, page));
-        setup.thread(process, "storer", 1, move |user| {
-            load_then_store(user, page)
-        });
+        setup.thread(process, "user", 0, move |user| read_load_store(user, page));
         let scans = params.get("scans") as u32;
-        setup.reclaimer(2, process, page, RECLAIM_US, scans);
+        setup.reclaimer(1, process, page, RECLAIM_US, scans);
     }
 }
