@@ -24,12 +24,12 @@ pub enum Scan {
     Kept,
 }
 
-/// Scans each of `pages` so many times, and sleeps for `delay_us` before each scan where time
-/// decides.
+/// Scans each of `pages` so many times, and sleeps for `delay_us` between scans; before the first
+/// too, where time decides.
 pub async fn kswapd(cx: Cx<'_>, pages: Vec<Pfn>, delay_us: u64, scans: u32) {
     let _span = cx.machine.span("kswapd");
-    for _ in 0..scans {
-        if cx.machine.timed() {
+    for scan in 0..scans {
+        if scan > 0 || cx.machine.timed() {
             irq::sleep_cycles(cx, cx.machine.costs().cycles_from_us(delay_us)).await;
         }
         for pfn in &pages {

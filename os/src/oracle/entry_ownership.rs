@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use emu::{Access, Object};
 use mmu::{PhysAddr, Pte, PteKind, SwapEntry, VirtAddr, walk};
 
+use super::footprint::touch_entry;
 use super::{Change, Oracles};
 use crate::swap::slot_object;
 use crate::{Kernel, MmId};
@@ -92,6 +93,7 @@ impl Oracles {
     /// that of its slot.
     pub(super) fn contents(cx: &Kernel<'_>, mm: MmId, va: VirtAddr) -> Option<PhysAddr> {
         let root = cx.mms.borrow().get(mm)?.root;
+        touch_entry(cx, mm, va);
         let (_, pte, pfn) = walk::lookup_frame(&cx.machine.memory(), root, va)?;
         let frame = match pte.kind() {
             PteKind::Leaf => pfn,

@@ -39,8 +39,8 @@ impl Reproducer for SwapCount {
                 Verdict::of("A10", "FWD")
                     .fixes(&["A45", "A10"])
                     .words(&["CHECK", "CORRUPT"])
-                    .bounded(3),
-                Verdict::of("A11", "FWD").fixes(&["A45", "A11"]).bounded(3),
+                    .bounded(2),
+                Verdict::of("A11", "FWD").fixes(&["A45", "A11"]).bounded(2),
             ]
         }
     }

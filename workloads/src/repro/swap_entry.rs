@@ -37,12 +37,12 @@ impl Reproducer for SwapEntry {
                 Verdict::of("A50", "SWPENT")
                     .fixes(&["A50"])
                     .words(&["SWAPENT"])
-                    .bounded(3),
-                Verdict::of("A51", "SWPENT").fixes(&["A51"]).bounded(3),
+                    .bounded(1),
+                Verdict::of("A51", "SWPENT").fixes(&["A51"]).bounded(1),
                 Verdict::of("B25", "SWPENT")
                     .fixes(&["B02", "fork-copy-unlocked"])
                     .words(&["SWAPENT"])
-                    .bounded(3),
+                    .bounded(1),
             ]
         }
     }

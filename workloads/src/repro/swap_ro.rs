@@ -80,15 +80,10 @@ impl Reproducer for SwapRo {
                     .fixes(&["B38"])
                     .set(&[("cached", 1)])
                     .words(&["CHECK", "CORRUPT"]),
-                Verdict::of("B38.b", "SWAPRO")
-                    .fixes(&["B38"])
-                    .set(&[("scans", 3)])
-                    .words(&["CHECK", "CORRUPT"])
-                    .bounded(3),
                 Verdict::of("B38.c", "SWAPRO")
                     .fixes(&["B38"])
                     .words(&["CHECK", "CORRUPT"])
-                    .bounded(3),
+                    .bounded(1),
                 Verdict::of("B39", "SWAPRO")
                     .sampled(100)
                     .kernel("v2.6.18")
@@ -99,14 +94,14 @@ impl Reproducer for SwapRo {
                     .kernel("v2.6.18")
                     .fixes(&["A45", "count-is-one", "unmap-unless-referenced"])
                     .set(&[("scans", 2)])
-                    .bounded(3),
+                    .bounded(1),
                 Verdict::of("B40.lockless", "SWAPRO")
                     .fixes(&["B40"])
                     .words(&["CHECK", "CORRUPT"])
-                    .bounded(3),
+                    .bounded(1),
                 Verdict::of("B40.recheck", "SWAPRO")
                     .fixes(&["count-is-one", "unmap-recheck"])
-                    .bounded(3)
+                    .bounded(1)
                     .note("the order of B41, applied to reclaim"),
                 Verdict::of("U11.swap", "SWAPRO")
                     .sampled(100)

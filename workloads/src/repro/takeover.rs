@@ -1,9 +1,10 @@
 //! `takeover`: a store to a page that reclaim has unmapped and a load has mapped again, while
 //! reclaim holds the page lock for another look.
 
-use os::Setup;
+use mmu::VirtAddr;
+use os::{Setup, User};
 
-use crate::swapping::{RECLAIM_US, page_and_file, read_load_store};
+use crate::swapping::{RECLAIM_US, STORE_US, page_and_file, submit_read, wait_and_check};
 use crate::{Parameter, Params, Reproducer, Verdict};
 
 /// See the module.
@@ -47,19 +48,28 @@ impl Reproducer for Takeover {
                 Verdict::of("A44", "TAKEOVER")
                     .fixes(&["A44"])
                     .words(&["CHECK", "CORRUPT"])
-                    .bounded(3),
-                Verdict::of("A45", "TAKEOVER").fixes(&["A45"]).bounded(3),
+                    .bounded(1),
+                Verdict::of("A45", "TAKEOVER").fixes(&["A45"]).bounded(1),
                 Verdict::of("U02.takeover", "TAKEOVER")
                     .kernel("v2.6.29")
-                    .bounded(3),
+                    .bounded(1),
             ]
         }
     }
 
     fn prepare<'w>(&self, setup: &mut Setup<'w>, params: &Params) {
         let (process, page) = page_and_file(setup, "takeover");
-        setup.thread(process, "user", 0, move |user| read_load_store(user, page));
+        setup.thread(process, "user", 0, move |user| sleep_load_store(user, page));
         let scans = params.get("scans") as u32;
         setup.reclaimer(1, process, page, RECLAIM_US, scans);
     }
+}
+
+/// The sleep is a point where reclaim may go on at no cost to a search.
+async fn sleep_load_store(user: User<'_>, page: VirtAddr) {
+    let read = submit_read(user, page).await;
+    user.sleep_us(STORE_US).await;
+    let seen = user.load_u32(page).await;
+    user.store_u32(page, seen + 1).await;
+    wait_and_check(user, page, read).await;
 }
