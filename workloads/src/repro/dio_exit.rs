@@ -43,18 +43,18 @@ impl Reproducer for DioExit {
     fn verdicts(&self) -> &'static [Verdict] {
         const {
             &[
-                Verdict::of("dio-exit", "CTX").bounded(3).fixes(&["A01"]),
+                Verdict::of("dio-exit", "CTX").exhaustive().fixes(&["A01"]),
                 Verdict::of("A34", "CTX")
-                    .bounded(3)
+                    .exhaustive()
                     .fixes(&["A30"])
                     .words(&["ATOMIC"]),
                 Verdict::of("A35", "CTX")
-                    .bounded(3)
+                    .exhaustive()
                     .fixes(&["A35"])
                     .set(&[("killed", 1)])
                     .words(&["BUG"]),
                 Verdict::of("A35.noticed", "CTX")
-                    .bounded(3)
+                    .exhaustive()
                     .fixes(&["A30"])
                     .set(&[("killed", 1)]),
             ]

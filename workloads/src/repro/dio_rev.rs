@@ -43,6 +43,8 @@ impl Reproducer for DioRev {
         3
     }
 
+    // Where a bound of 3 is said, no search has come to its end yet: a sample without time stands
+    // in for it (`tests/direct_io.rs`).
     fn verdicts(&self) -> &'static [Verdict] {
         const {
             &[Verdict::of("B21", "REV")

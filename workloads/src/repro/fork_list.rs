@@ -58,16 +58,16 @@ impl Reproducer for ForkList {
     fn verdicts(&self) -> &'static [Verdict] {
         const {
             &[
-                Verdict::of("A09", "SNAP").bounded(3).words(&["HANG"]),
+                Verdict::of("A09", "SNAP").exhaustive().words(&["HANG"]),
                 Verdict::of("A09.unlocked", "SNAP")
-                    .bounded(3)
+                    .exhaustive()
                     .set(&[("walk", 0)])
                     .words(&["CHECK"]),
                 Verdict::of("A09.around", "SNAP")
-                    .bounded(3)
+                    .bounded(2)
                     .set(&[("around", 1)]),
                 Verdict::of("A09.handler", "SNAP")
-                    .bounded(3)
+                    .exhaustive()
                     .set(&[("around", 1), ("handler", 1)])
                     .words(&["HANG"]),
             ]
