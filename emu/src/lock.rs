@@ -224,9 +224,28 @@ impl<'w> Machine<'w> {
     /// Takes a spinlock, when it is free.
     #[track_caller]
     pub fn spin_lock(&'w self, id: LockId) -> impl Future<Output = SpinGuard<'w>> + use<'w> {
+        self.spin_lock_how(id, false)
+    }
+
+    /// The same under another lock of its class; the caller vouches for their order
+    /// (`spin_lock_nested`).
+    #[track_caller]
+    pub fn spin_lock_nested(&'w self, id: LockId) -> impl Future<Output = SpinGuard<'w>> + use<'w> {
+        self.spin_lock_how(id, true)
+    }
+
+    #[track_caller]
+    fn spin_lock_how(
+        &'w self,
+        id: LockId,
+        nested: bool,
+    ) -> impl Future<Output = SpinGuard<'w>> + use<'w> {
         let request =
             Request::touch(lock_object(id), Access::Lock, self.costs.l1).when(Want::Lock(id));
         self.step(request, move |_| {
+            if !nested {
+                self.check_nesting(id);
+            }
             self.take(id, Mode::Exclusive);
             SpinGuard {
                 machine: self,
@@ -394,6 +413,42 @@ impl<'w> Machine<'w> {
         }
     }
 
+    /// Two locks of one class, and nobody said that they nest: no error yet, since a class says
+    /// nothing of the order of its locks.
+    fn check_nesting(&self, id: LockId) {
+        let context = self.context();
+        let same = self.with_context(context, |state| {
+            let held = state.held.borrow();
+            let locks = self.locks.borrow();
+            held.iter()
+                .any(|held| std::ptr::eq(locks.of(*held).class, locks.of(id).class))
+        });
+        if same {
+            self.warn(format!(
+                "{} takes a {} lock while it holds another, and does not say that they nest",
+                self.name_of(context),
+                self.locks.borrow().of(id).class.name
+            ));
+        }
+    }
+
+    /// The context maps a page through a slot of its CPU, and may not sleep until it unmaps it
+    /// (`kmap_atomic`).
+    pub fn map_atomic(&self) {
+        self.with_context(self.context(), |state| {
+            state.atomic_mappings.set(state.atomic_mappings.get() + 1);
+        });
+    }
+
+    /// Ends [`Machine::map_atomic`].
+    pub fn unmap_atomic(&self) {
+        self.with_context(self.context(), |state| {
+            let mapped = state.atomic_mappings.get();
+            assert!(mapped > 0, "what is unmapped was mapped");
+            state.atomic_mappings.set(mapped - 1);
+        });
+    }
+
     #[cold]
     fn report_inversion(&self, held: LockId, taken: LockId, inversion: Inversion) {
         let (held_class, class) = {
@@ -430,12 +485,18 @@ impl<'w> Machine<'w> {
                     let held = state.held.borrow();
                     held.iter().copied().find(|id| !locks.of(*id).class.sleeps)
                 });
-                let Some(id) = spinning else { return };
-                format!(
-                    "with the {} spinlock {} held",
-                    locks.of(id).class.name,
-                    id.0
-                )
+                let mapped = self.with_context(context, |state| state.atomic_mappings.get());
+                match spinning {
+                    Some(id) => format!(
+                        "with the {} spinlock {} held",
+                        locks.of(id).class.name,
+                        id.0
+                    ),
+                    None if mapped > 0 => {
+                        format!("with pages mapped that only this CPU can see: {mapped}")
+                    }
+                    None => return,
+                }
             }
         };
         let message = format!("{} may sleep in {what} {why}", self.name_of(context));

@@ -57,6 +57,8 @@ pub(crate) struct ContextState {
     pub spans: RefCell<SpanStack>,
     pub held: RefCell<Vec<crate::LockId>>,
     pub waits_for: Cell<Option<crate::LockId>>,
+    /// Pages mapped through a slot of the CPU's, which it may not leave meanwhile.
+    pub atomic_mappings: Cell<u32>,
 }
 
 /// One CPU. Futures and flags here belong to the executor; the guest sees it through [`Machine`].

@@ -115,5 +115,6 @@ impl Machine<'_> {
 fn clear(state: &ContextState) {
     state.spans.borrow_mut().clear();
     state.held.borrow_mut().clear();
+    state.atomic_mappings.set(0);
     state.waits_for.set(None);
 }

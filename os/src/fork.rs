@@ -17,7 +17,7 @@ use crate::page::{
     Holder, PageFlags, alloc_page, copy_page, get_page, page_add_new_anon_rmap, page_count,
     page_dup_rmap, page_mapcount, page_remove_rmap, page_step, pass_reference, put_page,
 };
-use crate::patch::{ForkAnon, Hook, Hooks, call_hooks};
+use crate::patch::{ForkAnon, ForkCopy, Hook, Hooks, call_hooks};
 use crate::rmap::{anon_vma_lock, anon_vma_unlock};
 use crate::swap::{pte_to_swp_entry, swap_duplicate};
 use crate::task::{Pid, Process};
@@ -30,6 +30,7 @@ pub async fn do_fork<'w>(cx: Cx<'w>, program: Code<'w>) -> Result<Pid, Errno> {
     let parent_mm = cx.current_mm();
     let child_mm = mm_init(cx).await?;
     if let Err(error) = dup_mmap(cx, parent_mm, child_mm).await {
+        cx.count("forks that failed", 1);
         exit::mmput(cx, child_mm).await;
         return Err(error);
     }
@@ -212,7 +213,7 @@ async fn copy_pte_range(
         }
         result = Ok(Copied::Again);
     }
-    locks.unlock().await;
+    locks.give_up().await;
     result.map(|_| ())
 }
 
@@ -256,7 +257,7 @@ async fn copy_one_pte<'w>(
         .unwrap_or(ForkAnon::Share);
     if was_writable && must_copy(cx, policy, page).await {
         return match cx.ask(|patch| patch.fork_copy()) {
-            None => copy_pinned_page(cx, entry, page).await,
+            None | Some(ForkCopy::Atomic) => copy_pinned_page(cx, entry, page).await,
             Some(how) => copy_pinned_page_unlocked(cx, entry, page, how, locks).await,
         };
     }

@@ -8,14 +8,15 @@ use crate::fault::pte_same;
 use crate::fork::Entry;
 use crate::mm::{MmId, read_pte, set_pte_at, update_pte, user_pte};
 use crate::page::{
-    Holder, alloc_page, copy_page, page_add_new_anon_rmap, page_remove_rmap, pass_reference,
-    put_page,
+    Holder, alloc_page_or_reclaim, copy_page, page_add_new_anon_rmap, page_remove_rmap,
+    pass_reference, put_page,
 };
-use crate::patch::ForkCopy;
+use crate::patch::{ForkCopy, ForkEnomem, ForkRelock};
 use crate::{Cx, Errno};
 
 /// The page-table locks that fork holds over a table: the child's outside, the parent's nested.
 pub(crate) struct Locks<'w> {
+    cx: Cx<'w>,
     child: MmId,
     parent: MmId,
     held: Option<(SpinGuard<'w>, SpinGuard<'w>)>,
@@ -24,26 +25,59 @@ pub(crate) struct Locks<'w> {
 impl<'w> Locks<'w> {
     /// The child's is held; takes the parent's.
     pub async fn nest(cx: Cx<'w>, child: MmId, dst: SpinGuard<'w>, parent: MmId) -> Locks<'w> {
-        let src = cx.machine.spin_lock(cx.mm(parent).ptl).await;
-        Locks {
+        let src = cx.machine.spin_lock_nested(cx.mm(parent).ptl).await;
+        let locks = Locks {
+            cx,
             child,
             parent,
             held: Some((dst, src)),
-        }
+        };
+        locks.map();
+        locks
+    }
+
+    /// Releases both, the parent's first, and has no more to do with the tables.
+    pub async fn give_up(mut self) {
+        self.unlock().await;
+        self.unmap();
     }
 
     /// Releases both, the parent's first.
-    pub async fn unlock(&mut self) {
+    async fn unlock(&mut self) {
         if let Some((dst, src)) = self.held.take() {
             src.unlock().await;
             dst.unlock().await;
         }
     }
 
-    async fn lock(&mut self, cx: Cx<'w>) {
-        let dst = cx.machine.spin_lock(cx.mm(self.child).ptl).await;
-        let src = cx.machine.spin_lock(cx.mm(self.parent).ptl).await;
+    async fn lock(&mut self, how: ForkRelock) {
+        let machine = &self.cx.machine;
+        let dst = machine.spin_lock(self.cx.mm(self.child).ptl).await;
+        let parent = self.cx.mm(self.parent).ptl;
+        let src = match how {
+            ForkRelock::StayMapped => machine.spin_lock(parent).await,
+            ForkRelock::Unmap => machine.spin_lock_nested(parent).await,
+        };
         self.held = Some((dst, src));
+    }
+
+    /// Maps the child's table and the parent's, where tables must be mapped to be reached.
+    fn map(&self) {
+        if self.must_map() {
+            self.cx.machine.map_atomic();
+            self.cx.machine.map_atomic();
+        }
+    }
+
+    fn unmap(&self) {
+        if self.must_map() {
+            self.cx.machine.unmap_atomic();
+            self.cx.machine.unmap_atomic();
+        }
+    }
+
+    fn must_map(&self) -> bool {
+        self.cx.ask(|patch| patch.high_page_tables()) == Some(true)
     }
 }
 
@@ -68,12 +102,23 @@ pub(crate) async fn copy_pinned_page_unlocked<'w>(
 ) -> Result<Copied, Errno> {
     let _span = cx.machine.span("fork_pre_cow");
     let seen = read_pte(cx, entry.source).await;
+    let relock = cx.ask(|patch| patch.fork_relock());
+    let relock = relock.unwrap_or(ForkRelock::StayMapped);
     locks.unlock().await;
-    let new = alloc_page(cx).await;
+    if relock == ForkRelock::Unmap {
+        locks.unmap();
+    }
+    let new = alloc_page_or_reclaim(cx).await;
     if let Some(new) = new {
         copy_page(cx, new, page).await;
     }
-    locks.lock(cx).await;
+    if relock == ForkRelock::Unmap {
+        locks.map();
+    }
+    locks.lock(relock).await;
+    if new.is_none() && cx.ask(|patch| patch.fork_enomem()) == Some(ForkEnomem::Leave) {
+        return Err(Errno::ENOMEM);
+    }
     let same = pte_same(read_pte(cx, entry.source).await, seen)
         && read_pte(cx, entry.target).await.is_none();
     update_pte(cx, entry.parent, entry.va, entry.source, move |pte| {

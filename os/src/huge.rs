@@ -358,7 +358,7 @@ async fn copy_huge_entry<'w>(
     to: HugeAt,
     dst_ptl: SpinGuard<'w>,
 ) -> Result<(), Errno> {
-    let src_ptl = cx.machine.spin_lock(cx.mm(from.mm).ptl).await;
+    let src_ptl = cx.machine.spin_lock_nested(cx.mm(from.mm).ptl).await;
     cx.machine.spend(u64::from(cx.machine.costs().fork_entry));
     let pte = read_pte(cx, from.at).await;
     let shared = pte.without(PteFlags::W);
@@ -396,7 +396,7 @@ async fn copy_pinned_huge_page<'w>(
     flush_tlb_page(cx, from.mm, range_of(from.va)).await;
     src_ptl.unlock().await;
     let (result, dst_ptl) = hugetlb_cow(cx, to, shared, dst_ptl).await;
-    let src_ptl = cx.machine.spin_lock(cx.mm(from.mm).ptl).await;
+    let src_ptl = cx.machine.spin_lock_nested(cx.mm(from.mm).ptl).await;
     if pte_same(read_pte(cx, from.at).await, shared) {
         from.update(cx, |pte| pte.with(PteFlags::W)).await;
     }

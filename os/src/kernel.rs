@@ -80,6 +80,8 @@ pub struct Kernel<'w> {
     pub swap: RefCell<Swap>,
     pub(crate) has_swap: Cell<bool>,
     pub(crate) batches: RefCell<Batches>,
+    /// What an allocation that may sleep looks at when memory is out.
+    pub(crate) reclaimable: RefCell<Vec<Pfn>>,
     /// Address spaces.
     pub mms: RefCell<SlotMap<MmId, Mm>>,
     /// Tasks.
@@ -158,6 +160,7 @@ impl<'w> Kernel<'w> {
             swap: RefCell::default(),
             has_swap: Cell::new(false),
             batches: RefCell::default(),
+            reclaimable: RefCell::default(),
             mms: RefCell::default(),
             tasks: RefCell::default(),
             by_thread: RefCell::default(),
@@ -295,7 +298,12 @@ impl<'w> Kernel<'w> {
 
     /// What was counted, by name.
     pub fn counters(&self) -> BTreeMap<&'static str, u64> {
-        self.counters.borrow().clone()
+        let mut counters = self.counters.borrow().clone();
+        let warnings = self.machine.warnings().len() as u64;
+        if warnings > 0 {
+            counters.insert("lock warnings", warnings);
+        }
+        counters
     }
 
     pub(crate) fn count(&self, what: &'static str, by: u64) {

@@ -5,6 +5,7 @@ use emu::{Access, Kind, LockId, Object, Request};
 use mmu::{PAGES_PER_LARGE, Pfn, PhysAddr};
 
 use crate::extension::Extensions;
+use crate::vmscan::try_to_free_pages;
 use crate::{Cx, MmId, dio_range};
 
 bitflags! {
@@ -194,6 +195,13 @@ impl Zone {
         }
     }
 
+    /// Only so many of the free frames are left.
+    pub(crate) fn limit(&mut self, frames: u32) {
+        self.free.truncate(frames as usize);
+        let rest = frames - self.free.len() as u32;
+        self.end = self.end.min(self.next + rest);
+    }
+
     /// Sets the highest frames aside for a huge page. False if they are not free.
     pub(crate) fn reserve_huge(&mut self) -> bool {
         let end = self.end / PAGES_PER_LARGE * PAGES_PER_LARGE;
@@ -262,6 +270,17 @@ pub fn alloc_page(cx: Cx<'_>) -> impl Future<Output = Option<Pfn>> {
         cx.machine.costs().l2,
     );
     cx.machine.step(request, move |_| cx.take_frame())
+}
+
+/// The same for a caller that may sleep: when memory is out it reclaims pages itself
+/// (`GFP_KERNEL`).
+pub async fn alloc_page_or_reclaim(cx: Cx<'_>) -> Option<Pfn> {
+    cx.machine.may_sleep("alloc_page");
+    if let Some(new) = alloc_page(cx).await {
+        return Some(new);
+    }
+    try_to_free_pages(cx).await;
+    alloc_page(cx).await
 }
 
 /// Takes a reference that `holder` will have to give back.

@@ -32,6 +32,19 @@ pub trait Patch: Sync {
     fn fork_copy(&self) -> Option<ForkCopy> {
         None
     }
+    /// What fork undoes when it has no memory for such a copy.
+    fn fork_enomem(&self) -> Option<ForkEnomem> {
+        None
+    }
+    /// How fork gives the page tables up while it copies without their locks.
+    fn fork_relock(&self) -> Option<ForkRelock> {
+        None
+    }
+    /// Whether page tables lie where the kernel has no lasting mapping (`CONFIG_HIGHPTE`), so that
+    /// who walks them maps them through a slot of its CPU.
+    fn high_page_tables(&self) -> Option<bool> {
+        None
+    }
     /// What a write fault does when the page lock is busy.
     fn busy_page_lock(&self) -> Option<BusyPageLock> {
         None
@@ -138,6 +151,26 @@ pub enum ForkCopy {
     Unlocked,
     /// The same, if its entry is present.
     UnlockedIfPresent,
+    /// With the locks held, and an allocation that never sleeps.
+    Atomic,
+}
+
+/// See [`Patch::fork_enomem`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ForkEnomem {
+    /// The child's reference and mapping.
+    Undo,
+    /// Nothing.
+    Leave,
+}
+
+/// See [`Patch::fork_relock`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ForkRelock {
+    /// They stay mapped; the parent's lock is taken again as if it were not nested.
+    StayMapped,
+    /// They are unmapped meanwhile, and the locks nest.
+    Unmap,
 }
 
 /// See [`Patch::busy_page_lock`].

@@ -231,6 +231,17 @@ impl<'w> Setup<'w> {
         });
     }
 
+    /// Only so many frames are free. Said last.
+    pub fn free_frames(&mut self, frames: u32) {
+        self.cx.zone.borrow_mut().limit(frames);
+    }
+
+    /// Who needs memory, and may sleep for it, finds the page that is mapped at `at` now.
+    pub fn reclaimable(&mut self, process: ProcessId, at: VirtAddr) {
+        let pages = self.age(process, at, mmu::PAGE_SIZE as u64);
+        self.cx.reclaimable.borrow_mut().extend(pages);
+    }
+
     /// The page at `at` is in the swap cache already, and still mapped.
     pub fn swap_cached(&mut self, process: ProcessId, at: VirtAddr) {
         let pfn = self.age(process, at, mmu::PAGE_SIZE as u64)[0];

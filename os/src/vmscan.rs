@@ -38,6 +38,15 @@ pub async fn kswapd(cx: Cx<'_>, pages: Vec<Pfn>, delay_us: u64, scans: u32) {
     }
 }
 
+/// Reclaim by who needs memory, of what the machine was prepared to have for it.
+pub async fn try_to_free_pages(cx: Cx<'_>) {
+    let _span = cx.machine.span("try_to_free_pages");
+    let pages = cx.reclaimable.borrow().clone();
+    for pfn in pages {
+        shrink_page(cx, pfn).await;
+    }
+}
+
 /// One page of `shrink_page_list`.
 pub async fn shrink_page(cx: Cx<'_>, pfn: Pfn) -> Scan {
     let _span = cx.machine.span("shrink_page_list");

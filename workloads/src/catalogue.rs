@@ -3,8 +3,8 @@
 use crate::Reproducer;
 use crate::repro::{
     dio_batches, dio_crossed, dio_exit, dio_fork, dio_rev, dirty_loss, dma_thread, fork_list,
-    fork_write, forkscrew, forkscrew_reverse, huge, lost_update, page_batch, swap_count,
-    swap_entry, swap_fork, swap_ro, takeover, vendor_512,
+    fork_pressure, fork_write, forkscrew, forkscrew_reverse, huge, lost_update, page_batch,
+    swap_count, swap_entry, swap_fork, swap_ro, takeover, vendor_512,
 };
 
 /// Everything there is, in the order of the record.
@@ -29,4 +29,5 @@ pub const CATALOGUE: &[&dyn Reproducer] = &[
     &dio_batches::DioBatches,
     &dio_exit::DioExit,
     &fork_list::ForkList,
+    &fork_pressure::ForkPressure,
 ];

@@ -13,8 +13,12 @@ mod dio_ranges_round_up;
 mod drain_first;
 mod fast_entry_unshares;
 mod fast_gup;
+mod fork_copy_atomic;
 mod fork_copy_unlocked;
+mod fork_enomem_leaks;
 mod fork_restore_present;
+mod fork_unmap_tables;
+mod high_page_tables;
 mod huge_lock_new;
 mod huge_lock_old;
 mod mmap_sem_once;
@@ -69,6 +73,10 @@ pub const ALL: &[&dyn Patch] = &[
     &drain_first::DrainFirst,
     &fork_copy_unlocked::ForkCopyUnlocked,
     &fork_restore_present::ForkRestorePresent,
+    &fork_unmap_tables::ForkUnmapTables,
+    &fork_copy_atomic::ForkCopyAtomic,
+    &fork_enomem_leaks::ForkEnomemLeaks,
+    &high_page_tables::HighPageTables,
     &copy_if_foreign::CopyIfForeign,
     &copy_if_foreign_locked::CopyIfForeignLocked,
     &page_lock_over_io::PageLockOverIo,
@@ -295,6 +303,39 @@ pub const ROWS: &[Row] = &[
         about: "wait for the page lock, then decide",
     },
     Row {
+        id: "A46",
+        kernel: Some("v2.6.18"),
+        patches: &["pg-gup", "fork-copy-unlocked", "high-page-tables"],
+        set: &[],
+        about: "fork sleeps for memory with page tables mapped through a slot of the CPU",
+    },
+    Row {
+        id: "A47",
+        kernel: Some("v2.6.18"),
+        patches: &["pg-gup", "fork-copy-unlocked"],
+        set: &[],
+        about: "fork takes the parent's page-table lock again as if it were not nested",
+    },
+    Row {
+        id: "A48",
+        kernel: Some("v2.6.18"),
+        patches: &["pg-gup", "fork-copy-atomic"],
+        set: &[],
+        about: "fork's copies come from an allocation that never sleeps",
+    },
+    Row {
+        id: "A49",
+        kernel: Some("v2.6.18"),
+        patches: &[
+            "pg-gup",
+            "fork-copy-unlocked",
+            "fork-unmap-tables",
+            "high-page-tables",
+        ],
+        set: &[],
+        about: "page tables unmapped before the allocation, and the locks annotated",
+    },
+    Row {
         id: "A50",
         kernel: Some("v2.6.18"),
         patches: &["pg-gup", "fork-copy-unlocked"],
@@ -335,6 +376,19 @@ pub const ROWS: &[Row] = &[
         patches: &["pg-gup", "pg-gup-fast", "pg-gup-recheck", "pg-gup-huge"],
         set: &[],
         about: "B02, and the same rule for huge pages at fork",
+    },
+    Row {
+        id: "B26",
+        kernel: Some("v2.6.29"),
+        patches: &[
+            "pg-gup",
+            "pg-gup-fast",
+            "pg-gup-recheck",
+            "fork-copy-unlocked",
+            "fork-enomem-leaks",
+        ],
+        set: &[],
+        about: "B02, whose copies at fork forget what they took when memory is out",
     },
     Row {
         id: "B35",

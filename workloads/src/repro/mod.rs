@@ -8,6 +8,7 @@ pub mod dio_rev;
 pub mod dirty_loss;
 pub mod dma_thread;
 pub mod fork_list;
+pub mod fork_pressure;
 pub mod fork_write;
 pub mod forkscrew;
 pub mod forkscrew_reverse;

@@ -1,0 +1,25 @@
+//! Rows on fork's copies: each gives what the record says, and its pair, which has the next fix or
+//! lacks the last one, gives the opposite.
+
+use shootdown::Registry;
+use shootdown::verdicts::Verdicts;
+
+/// Rows, with their sub-rows.
+fn hold(names: &[&str]) {
+    let names: Vec<String> = names.iter().map(|it| it.to_string()).collect();
+    let rows = Verdicts::select(&Registry::standard(), &names).expect("rows of the record");
+    let judged = rows.quick(true).run(&mut |_, _| {}).expect("whole");
+    for row in judged {
+        assert!(row.ok, "{row:?}");
+    }
+}
+
+#[test]
+fn fork_sleeps_for_memory_only_with_its_page_tables_unmapped() {
+    hold(&["A46", "A47", "A49"]);
+}
+
+#[test]
+fn fork_fails_where_it_may_not_reclaim_and_leaks_where_it_does_not_undo() {
+    hold(&["A48", "B26"]);
+}
