@@ -11,9 +11,10 @@ use crate::bio::Bio;
 use crate::file::{FileId, fget};
 use crate::lock::down_read;
 use crate::mm::MmId;
-use crate::page::{Holder, PageFlags, page_step, put_page};
+use crate::page::{PageFlags, page_step};
 use crate::page_guard::{self, Guards};
 use crate::patch::{DioGuard, DioPinMode, Hook, Hooks, call_hooks};
+use crate::pin;
 use crate::task::ProcessId;
 use crate::{Cx, Errno, Kernel, dio_range, fork_lock, gup, sched};
 
@@ -390,7 +391,7 @@ async fn release_pages(cx: Cx<'_>, id: DioId) {
         }
         call_hooks(cx, Hooks::IO, Hook::IoDone { page }).await;
         page_guard::release_page(cx, id, page).await;
-        put_page(cx, page, Holder::Pin).await;
+        pin::release_page(cx, page, pin::of_direct_io(cx)).await;
     }
 }
 

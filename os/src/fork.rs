@@ -5,8 +5,8 @@ use mmu::{PhysAddr, Pte, PteFlags, VirtAddr};
 
 use crate::cpuset::CpuSet;
 use crate::extension::Extensions;
-use crate::flush::{FlushRange, flush_tlb_mm};
-use crate::fork_copy::{Copied, Locks, copy_pinned_page_unlocked};
+use crate::flush::{FlushRange, flush_tlb_mm, flush_tlb_page};
+use crate::fork_copy::{Copied, Locks, copy_pinned_page_unlocked, copy_present_page};
 use crate::huge::copy_hugetlb_page_range;
 use crate::lock::{MMAP_SEM, PTL, down_write, trylock_page, unlock_page, up_write};
 use crate::mm::{
@@ -18,6 +18,7 @@ use crate::page::{
     page_dup_rmap, page_mapcount, page_remove_rmap, page_step, pass_reference, put_page,
 };
 use crate::patch::{ForkAnon, ForkCopy, Hook, Hooks, call_hooks};
+use crate::pin::{may_be_pinned, write_protect_begins, write_protect_ends};
 use crate::rmap::{anon_vma_lock, anon_vma_unlock};
 use crate::swap::{pte_to_swp_entry, swap_duplicate};
 use crate::task::{Pid, Process};
@@ -109,6 +110,8 @@ impl crate::Kernel<'_> {
             mmap_base: MMAP_BASE,
             users: 1,
             cpumask: CpuSet::EMPTY,
+            has_pinned: false,
+            write_protect_seq: 0,
             ext: Extensions::default(),
         });
         self.init_fork_lock(mm);
@@ -168,16 +171,20 @@ async fn dup_mmap(cx: Cx<'_>, parent: MmId, child: MmId) -> Result<(), Errno> {
 
 /// Copies the entries of one mapping, a page table's worth at a time.
 async fn copy_page_range(cx: Cx<'_>, parent: MmId, child: MmId, vma: &Vma) -> Result<(), Errno> {
+    let may_write = vma.flags.contains(VmFlags::WRITE);
+    write_protect_begins(cx, parent).await;
+    let mut result = Ok(());
     let mut va = vma.start;
-    while va < vma.end {
+    while va < vma.end && result.is_ok() {
         let table_end = VirtAddr::new((va.get() | (mmu::LARGE_PAGE_SIZE as u64 - 1)) + 1);
         let end = table_end.min(vma.end);
         if let Some(source) = find_entry(cx, parent, va).await {
-            copy_pte_range(cx, parent, child, va..end, source).await?;
+            result = copy_pte_range(cx, parent, child, va..end, source, may_write).await;
         }
         va = end;
     }
-    Ok(())
+    write_protect_ends(cx, parent).await;
+    result
 }
 
 /// Copies entries that lie in one table, with both page-table locks held: the child's outside,
@@ -188,6 +195,7 @@ async fn copy_pte_range(
     child: MmId,
     range: std::ops::Range<VirtAddr>,
     source: PhysAddr,
+    may_write: bool,
 ) -> Result<(), Errno> {
     let dst_ptl = cx.machine.spin_lock(cx.mm(child).ptl).await;
     let Some(target) = pte_alloc(cx, child, range.start).await else {
@@ -202,6 +210,8 @@ async fn copy_pte_range(
             parent,
             child,
             va: range.start + page * mmu::PAGE_SIZE as u64,
+            writable: false,
+            may_write,
             source: source + page * 8,
             target: target + page * 8,
         };
@@ -213,6 +223,7 @@ async fn copy_pte_range(
         }
         result = Ok(Copied::Again);
     }
+    locks.give_back_page().await;
     locks.give_up().await;
     result.map(|_| ())
 }
@@ -225,6 +236,10 @@ pub(crate) struct Entry {
     pub va: VirtAddr,
     pub source: PhysAddr,
     pub target: PhysAddr,
+    /// The parent's entry was writable.
+    pub writable: bool,
+    /// The mapping may be written.
+    pub may_write: bool,
 }
 
 /// Shares one page: read-only on both sides, one more reference, one more mapping. Whether a page
@@ -246,16 +261,31 @@ async fn copy_one_pte<'w>(
         set_pte_at(cx, entry.child, entry.va, entry.target, pte).await;
         return Ok(Copied::Done);
     }
-    let was_writable = pte.writable();
-    if was_writable {
+    let policy = cx
+        .ask(|patch| patch.fork_anon_page())
+        .unwrap_or(ForkAnon::Share);
+    if policy == ForkAnon::CopyIfDmaPinned && may_be_pinned(cx, entry.parent, page).await {
+        return copy_present_page(cx, entry, page, locks).await;
+    }
+    let entry = Entry {
+        writable: pte.writable(),
+        ..entry
+    };
+    let first = cx.ask(|patch| patch.fork_tests_first()) == Some(true);
+    let tested = entry.writable || cx.ask(|patch| patch.fork_tests_read_only()) == Some(true);
+    let mut copy = first && tested && must_copy(cx, policy, page).await;
+    if entry.writable {
         ptep_set_wrprotect(cx, entry.parent, entry.va, entry.source).await;
     }
     get_page(cx, page, Holder::Mapping).await;
     page_dup_rmap(cx, page).await;
-    let policy = cx
-        .ask(|patch| patch.fork_anon_page())
-        .unwrap_or(ForkAnon::Share);
-    if was_writable && must_copy(cx, policy, page).await {
+    if !first {
+        copy = tested && must_copy(cx, policy, page).await;
+    }
+    if copy {
+        if cx.ask(|patch| patch.fork_flushes_copied()) == Some(true) {
+            flush_tlb_page(cx, entry.parent, FlushRange::page(entry.va)).await;
+        }
         return match cx.ask(|patch| patch.fork_copy()) {
             None | Some(ForkCopy::Atomic) => copy_pinned_page(cx, entry, page).await,
             Some(how) => copy_pinned_page_unlocked(cx, entry, page, how, locks).await,
@@ -279,7 +309,7 @@ async fn copy_swap_entry(cx: Cx<'_>, entry: Entry, pte: Pte) {
 /// Whether fork copies a page whose entry was writable.
 async fn must_copy(cx: Cx<'_>, policy: ForkAnon, page: mmu::Pfn) -> bool {
     match policy {
-        ForkAnon::Share => false,
+        ForkAnon::Share | ForkAnon::CopyIfDmaPinned => false,
         ForkAnon::CopyIfPinned => page_looks_pinned(cx, page).await,
         ForkAnon::CopyIfForeign => count_is_foreign(cx, page).await,
         ForkAnon::CopyIfForeignLocked => {
@@ -331,15 +361,19 @@ async fn copy_pinned_page(cx: Cx<'_>, entry: Entry, page: mmu::Pfn) -> Result<Co
         entry.child,
         entry.va,
         entry.target,
-        user_pte(new, true, true),
+        user_pte(new, entry.may_write, true),
     )
     .await;
-    update_pte(cx, entry.parent, entry.va, entry.source, |pte| {
-        pte.with(PteFlags::W)
-    })
-    .await;
+    if entry.writable {
+        update_pte(cx, entry.parent, entry.va, entry.source, |pte| {
+            pte.with(PteFlags::W)
+        })
+        .await;
+    }
     page_remove_rmap(cx, page).await;
-    put_page(cx, page, Holder::Mapping).await;
+    if cx.ask(|patch| patch.fork_copy_leaks()) != Some(true) {
+        put_page(cx, page, Holder::Mapping).await;
+    }
     cx.count("pages copied at fork", 1);
     Ok(Copied::Done)
 }

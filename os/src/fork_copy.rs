@@ -20,6 +20,8 @@ pub(crate) struct Locks<'w> {
     child: MmId,
     parent: MmId,
     held: Option<(SpinGuard<'w>, SpinGuard<'w>)>,
+    /// A page for the next copy, taken while nothing was held.
+    spare: Option<Pfn>,
 }
 
 impl<'w> Locks<'w> {
@@ -31,6 +33,7 @@ impl<'w> Locks<'w> {
             child,
             parent,
             held: Some((dst, src)),
+            spare: None,
         };
         locks.map();
         locks
@@ -47,6 +50,13 @@ impl<'w> Locks<'w> {
         if let Some((dst, src)) = self.held.take() {
             src.unlock().await;
             dst.unlock().await;
+        }
+    }
+
+    /// Frees the page that no copy wanted.
+    pub async fn give_back_page(&mut self) {
+        if let Some(page) = self.spare.take() {
+            put_page(self.cx, page, Holder::Hand).await;
         }
     }
 
@@ -122,7 +132,7 @@ pub(crate) async fn copy_pinned_page_unlocked<'w>(
     let same = pte_same(read_pte(cx, entry.source).await, seen)
         && read_pte(cx, entry.target).await.is_none();
     update_pte(cx, entry.parent, entry.va, entry.source, move |pte| {
-        if how == ForkCopy::UnlockedIfPresent && !pte.present() {
+        if !entry.writable || how == ForkCopy::UnlockedIfPresent && !pte.present() {
             pte
         } else {
             pte.with(PteFlags::W)
@@ -140,7 +150,33 @@ pub(crate) async fn copy_pinned_page_unlocked<'w>(
     }
     page_add_new_anon_rmap(cx, new, entry.child, entry.va.page().get()).await;
     pass_reference(cx, new, Holder::Hand, Holder::Mapping);
-    let pte = user_pte(new, true, true);
+    let pte = user_pte(new, entry.may_write, true);
+    set_pte_at(cx, entry.child, entry.va, entry.target, pte).await;
+    cx.count("pages copied at fork", 1);
+    Ok(Copied::Done)
+}
+
+/// The child gets a copy of `page`, in a frame that was taken while no lock was held; the parent's
+/// entry stays as it is, so a store can tear the copy (`copy_present_page`).
+pub(crate) async fn copy_present_page<'w>(
+    cx: Cx<'w>,
+    entry: Entry,
+    page: Pfn,
+    locks: &mut Locks<'w>,
+) -> Result<Copied, Errno> {
+    let _span = cx.machine.span("copy_present_page");
+    let Some(new) = locks.spare.take() else {
+        locks.unlock().await;
+        locks.unmap();
+        locks.spare = alloc_page_or_reclaim(cx).await;
+        locks.map();
+        locks.lock(ForkRelock::StayMapped).await;
+        return locks.spare.map(|_| Copied::Again).ok_or(Errno::ENOMEM);
+    };
+    copy_page(cx, new, page).await;
+    page_add_new_anon_rmap(cx, new, entry.child, entry.va.page().get()).await;
+    pass_reference(cx, new, Holder::Hand, Holder::Mapping);
+    let pte = user_pte(new, entry.may_write, true);
     set_pte_at(cx, entry.child, entry.va, entry.target, pte).await;
     cx.count("pages copied at fork", 1);
     Ok(Copied::Done)

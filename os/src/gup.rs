@@ -7,15 +7,25 @@ use mmu::{Pfn, PhysAddr, Pte, VirtAddr};
 use crate::direct_io::DioId;
 use crate::fault::{Fault, handle_mm_fault};
 use crate::huge::follow_hugetlb_page;
-use crate::lock::{lock_sleeping, unlock_sleeping};
+use crate::lock::{down_read, lock_sleeping, unlock_sleeping, up_read};
 use crate::mm::{Found, MmId, VmFlags, find_any, find_entry, read_pte};
-use crate::page::{Holder, PageFlags, get_page, get_page_multiple, page_step, put_page};
+use crate::page::{Holder, PageFlags, get_page_multiple, page_step};
 use crate::page_guard::{self, InPin};
-use crate::patch::{DioGuard, DioPinMode, FastPin, PinMark};
+use crate::patch::{DioGuard, DioPinMode, FastPin, PinMark, ReadPin};
+use crate::pin::{self, Foll};
 use crate::{Cx, Errno, dio_range};
 
+/// What a pin wants of pages.
+#[derive(Clone, Copy, Debug)]
+pub struct Want {
+    /// To write them.
+    pub write: bool,
+    /// A reference or a pin.
+    pub foll: Foll,
+}
+
 /// Pins `count` pages from `start`, the slow way (`get_user_pages`): under `mmap_sem`, which the
-/// caller shares. `write`: the pinner will write them. `request`: for direct I/O, which may have to
+/// caller shares. `request`: for direct I/O, which may have to
 /// guard the pages.
 ///
 /// For each page: if the entry grants the access, take a reference under the page-table lock; else
@@ -27,28 +37,43 @@ pub async fn get_user_pages(
     mm: MmId,
     start: VirtAddr,
     count: usize,
-    write: bool,
+    want: Want,
     pages: &mut Vec<Pfn>,
 ) -> Result<(), Errno> {
     let _span = cx.machine.span("get_user_pages");
+    if want.foll == Foll::Pin {
+        pin::set_has_pinned(cx, mm).await;
+    }
     let end = start + (count * mmu::PAGE_SIZE) as u64;
     let mut va = start;
     while va < end {
         if cx.is_huge(mm, va) {
             let count = pages_in_huge(va, end);
-            follow_hugetlb_page(cx, mm, va, count, write, pages).await?;
+            let write = want.write || how_to_read(cx, mm, va) != ReadPin::AsAsked;
+            let want = Want { write, ..want };
+            follow_hugetlb_page(cx, mm, va, count, want, pages).await?;
             va = va + (count * mmu::PAGE_SIZE) as u64;
             continue;
         }
-        let mut want_write = write;
+        let mut look = Look {
+            want,
+            read: how_to_read(cx, mm, va),
+        };
+        look.want.write |= look.read == ReadPin::Own;
         loop {
-            if let Some(pfn) = follow_page(cx, request, mm, va, want_write).await {
-                pages.push(pfn);
-                break;
-            }
-            let fault = handle_mm_fault(cx, mm, va, want_write).await?;
+            let write = match follow_page(cx, request, mm, va, look).await {
+                Ok(pfn) => {
+                    pages.push(pfn);
+                    break;
+                }
+                Err(write) => write,
+            };
+            let fault = handle_mm_fault(cx, mm, va, write).await?;
             match fault {
-                Fault::Write => want_write = false,
+                Fault::Write => {
+                    look.want.write = false;
+                    look.read = ReadPin::AsAsked;
+                }
                 Fault::SentBack(page) => dio_range::wait_to_retry(cx, mm, va, page).await,
                 Fault::Minor => {}
             }
@@ -73,44 +98,83 @@ impl crate::Kernel<'_> {
     }
 }
 
-/// Looks a page up and takes a reference, if its entry grants the access. A page whose guard was
+/// How the slow pin looks a page up.
+#[derive(Clone, Copy)]
+struct Look {
+    want: Want,
+    read: ReadPin,
+}
+
+/// Which access a pin of `va` that reads asks for: no other than reading where nobody may write.
+fn how_to_read(cx: Cx<'_>, mm: MmId, va: VirtAddr) -> ReadPin {
+    let mms = cx.mms.borrow();
+    let vma = mms[mm].find_vma(va);
+    match cx.ask(|patch| patch.read_pin()) {
+        Some(how) if vma.is_some_and(|vma| vma.flags.contains(VmFlags::WRITE)) => how,
+        _ => ReadPin::AsAsked,
+    }
+}
+
+async fn page_is_anon(cx: Cx<'_>, pfn: Pfn) -> bool {
+    page_step(cx, pfn, Access::Read, |page| {
+        page.flags.contains(PageFlags::ANON)
+    })
+    .await
+}
+
+/// Looks a page up and takes a reference, if its entry grants the access; else says whether the
+/// fault must be one for writing. A page whose guard was
 /// busy is looked at again under it: another may be mapped by now.
 async fn follow_page(
     cx: Cx<'_>,
     request: Option<DioId>,
     mm: MmId,
     va: VirtAddr,
-    want_write: bool,
-) -> Option<Pfn> {
+    look: Look,
+) -> Result<Pfn, bool> {
     let _span = cx.machine.span("follow_page");
+    let Want { write, foll } = look.want;
     let ptl = cx.machine.spin_lock(cx.mm(mm).ptl).await;
-    let found = match find_entry(cx, mm, va).await {
-        Some(at) => grants(read_pte(cx, at).await, want_write),
-        None => None,
+    let pte = match find_entry(cx, mm, va).await {
+        Some(at) => read_pte(cx, at).await,
+        None => Pte::NONE,
     };
+    let found = grants(pte, write);
+    let owns = matches!(
+        look.read,
+        ReadPin::OwnAnonymous | ReadPin::OwnAnonymousMasked
+    );
+    if let Some(pfn) = found
+        && owns
+        && !pte.writable()
+        && page_is_anon(cx, pfn).await
+    {
+        ptl.unlock().await;
+        return Err(true);
+    }
     if let Some(pfn) = found {
-        get_page(cx, pfn, Holder::Pin).await;
-        mark_as_asked(cx, pfn, want_write).await;
+        pin::grab_page(cx, pfn, foll).await;
+        mark_as_asked(cx, pfn, write).await;
         if let InPin::Sleep(lock, mode) = page_guard::try_guard_in_pin(cx, request, pfn).await {
             ptl.unlock().await;
             lock_sleeping(cx, lock, mode, "page guard").await;
             let ptl = cx.machine.spin_lock(cx.mm(mm).ptl).await;
             let now = match find_entry(cx, mm, va).await {
-                Some(at) => grants(read_pte(cx, at).await, want_write),
+                Some(at) => grants(read_pte(cx, at).await, write),
                 None => None,
             };
             ptl.unlock().await;
             if let (true, Some(id)) = (now == found, request) {
                 page_guard::note(cx, id, found, lock, mode);
-                return found;
+                return Ok(pfn);
             }
             unlock_sleeping(cx, lock, mode, cx.machine.context()).await;
-            put_page(cx, pfn, Holder::Pin).await;
-            return None;
+            pin::release_page(cx, pfn, foll).await;
+            return Err(write);
         }
     }
     ptl.unlock().await;
-    found
+    found.ok_or(write)
 }
 
 /// Leaves on a page that was just pinned under the page-table lock what the kernel wants there.
@@ -169,9 +233,12 @@ pub async fn pin_pages(
 ) -> Result<Vec<Pfn>, Errno> {
     let mut pages = Vec::with_capacity(count);
     let how = cx.ask(|patch| patch.fast_pin()).unwrap_or(FastPin::Absent);
-    let write = write || unshares(cx, mm, start);
+    let want = Want {
+        write: write || unshares(cx, mm, start),
+        foll: pin::of_direct_io(cx),
+    };
     if how != FastPin::Absent {
-        gup_fast(cx, mm, start, count, write, how, &mut pages).await;
+        gup_fast(cx, mm, start, count, want, how, &mut pages).await;
     }
     let done = pages.len();
     if done == count {
@@ -187,7 +254,7 @@ pub async fn pin_pages(
         lock_sleeping(cx, sem, mode, "down_read").await;
     }
     let rest = start + (done * mmu::PAGE_SIZE) as u64;
-    let result = get_user_pages(cx, Some(request), mm, rest, count - done, write, &mut pages).await;
+    let result = get_user_pages(cx, Some(request), mm, rest, count - done, want, &mut pages).await;
     for pfn in pages.iter().filter(|_| result.is_ok()) {
         page_guard::guard_page(cx, request, *pfn, DioGuard::UnderMmapSem).await;
     }
@@ -197,11 +264,38 @@ pub async fn pin_pages(
     if let Err(error) = result {
         for pfn in pages {
             page_guard::release_page(cx, request, pfn).await;
-            put_page(cx, pfn, Holder::Pin).await;
+            pin::release_page(cx, pfn, want.foll).await;
         }
         return Err(error);
     }
     Ok(pages)
+}
+
+/// Pins for a registration, the fast way if its pins are counted apart and the kernel has one.
+pub(crate) async fn pin_registered(
+    cx: Cx<'_>,
+    mm: MmId,
+    start: VirtAddr,
+    count: usize,
+    write: bool,
+    pages: &mut Vec<Pfn>,
+) -> Result<(), Errno> {
+    let foll = pin::of_registration(cx);
+    let want = Want { write, foll };
+    let how = cx.ask(|patch| patch.fast_pin()).unwrap_or(FastPin::Absent);
+    if foll == Foll::Pin && how != FastPin::Absent {
+        gup_fast(cx, mm, start, count, want, how, pages).await;
+    }
+    let done = pages.len();
+    if done == count {
+        return Ok(());
+    }
+    let sem = cx.mm(mm).mmap_sem;
+    down_read(cx, sem).await;
+    let rest = start + (done * mmu::PAGE_SIZE) as u64;
+    let result = get_user_pages(cx, None, mm, rest, count - done, want, pages).await;
+    up_read(cx, sem).await;
+    result
 }
 
 /// Whether this pin breaks copy-on-write whatever it is for.
@@ -218,21 +312,30 @@ async fn gup_fast(
     mm: MmId,
     start: VirtAddr,
     count: usize,
-    write: bool,
+    want: Want,
     how: FastPin,
     pages: &mut Vec<Pfn>,
 ) {
     let _span = cx.machine.span("get_user_pages_fast");
+    if want.foll == Foll::Pin {
+        pin::set_has_pinned(cx, mm).await;
+    }
+    let read = how_to_read(cx, mm, start);
+    let seq = pin::read_write_protect_seq(cx, mm, want.foll).await;
+    if seq % 2 == 1 {
+        return;
+    }
+    let first = pages.len();
     cx.machine.set_irqs(false);
     let end = start + (count * mmu::PAGE_SIZE) as u64;
     let mut va = start;
     while va < end {
         let before = pages.len();
         match find_any(cx, mm, va).await {
-            Some(Found::Small(at)) => pages.extend(gup_pte(cx, at, write, how).await),
+            Some(Found::Small(at)) => pages.extend(gup_pte(cx, at, want, how, read).await),
             Some(Found::Huge(at, pte)) => {
                 let count = pages_in_huge(va, end);
-                gup_huge_pmd(cx, va, (at, pte), count, write, how, pages).await;
+                gup_huge_pmd(cx, va, (at, pte), count, want, how, pages).await;
             }
             None => {}
         }
@@ -243,20 +346,33 @@ async fn gup_fast(
         va = va + (pinned * mmu::PAGE_SIZE) as u64;
     }
     cx.machine.set_irqs(true);
+    if pin::read_write_protect_seq(cx, mm, want.foll).await != seq {
+        for pfn in pages.drain(first..) {
+            pin::release_page(cx, pfn, want.foll).await;
+            cx.count("fast pins undone", 1);
+        }
+    }
     cx.count("fast pins", pages.len() as u64);
 }
 
 /// One page of the lockless pin.
-async fn gup_pte(cx: Cx<'_>, at: PhysAddr, write: bool, how: FastPin) -> Option<Pfn> {
-    let write = write || how == FastPin::WritableOnly;
+async fn gup_pte(cx: Cx<'_>, at: PhysAddr, want: Want, how: FastPin, read: ReadPin) -> Option<Pfn> {
+    let mut write = want.write || how == FastPin::WritableOnly || read == ReadPin::Own;
     let pfn = grants(read_pte(cx, at).await, write)?;
-    get_page(cx, pfn, Holder::Pin).await;
+    if !write && read != ReadPin::AsAsked && page_is_anon(cx, pfn).await {
+        if read == ReadPin::OwnAnonymousMasked {
+            return None;
+        }
+        write = true;
+        grants(read_pte(cx, at).await, write).filter(|now| *now == pfn)?;
+    }
+    pin::grab_page(cx, pfn, want.foll).await;
     if matches!(how, FastPin::Plain | FastPin::WritableOnly) {
         return Some(pfn);
     }
     mark_pinned(cx, pfn).await;
     if how == FastPin::MarkAndRecheck && grants(read_pte(cx, at).await, write) != Some(pfn) {
-        put_page(cx, pfn, Holder::Pin).await;
+        pin::release_page(cx, pfn, want.foll).await;
         cx.count("fast pins undone", 1);
         return None;
     }
@@ -270,16 +386,16 @@ async fn gup_huge_pmd(
     va: VirtAddr,
     (at, pte): (PhysAddr, Pte),
     count: usize,
-    write: bool,
+    want: Want,
     how: FastPin,
     pages: &mut Vec<Pfn>,
 ) {
-    let write = write || how == FastPin::WritableOnly;
+    let write = want.write || how == FastPin::WritableOnly;
     let Some(head) = grants(pte, write) else {
         return;
     };
     let first = head + va.page().index_in_large();
-    if matches!(how, FastPin::Plain | FastPin::WritableOnly) {
+    if matches!(how, FastPin::Plain | FastPin::WritableOnly) && want.foll == Foll::Get {
         get_page_multiple(cx, first, count as u32, Holder::Pin).await;
         cx.count("huge pin atomics", 1);
         pages.extend((0..count as u32).map(|frame| first + frame));
@@ -287,13 +403,14 @@ async fn gup_huge_pmd(
     }
     for frame in 0..count as u32 {
         let pfn = first + frame;
-        get_page(cx, pfn, Holder::Pin).await;
-        let marked = set_mark(cx, pfn).await;
+        pin::grab_page(cx, pfn, want.foll).await;
+        let marks = !matches!(how, FastPin::Plain | FastPin::WritableOnly);
+        let marked = marks && set_mark(cx, pfn).await;
         cx.count("huge pin atomics", 1 + u64::from(marked));
         if how == FastPin::MarkAndRecheck {
             cx.count("huge pin barriers", 1);
             if grants(read_pte(cx, at).await, write) != Some(head) {
-                put_page(cx, pfn, Holder::Pin).await;
+                pin::release_page(cx, pfn, want.foll).await;
                 cx.count("fast pins undone", 1);
                 return;
             }

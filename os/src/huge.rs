@@ -26,6 +26,7 @@ use crate::page::{
     page_remove_rmap, pass_reference, put_page,
 };
 use crate::patch::{ForkAnon, HugeCowLock};
+use crate::pin;
 use crate::{Cx, Errno, Kernel, dio_range, gup};
 
 /// Bytes of a huge page.
@@ -413,7 +414,7 @@ pub async fn follow_hugetlb_page(
     mm: MmId,
     va: VirtAddr,
     count: usize,
-    write: bool,
+    gup::Want { write, foll }: gup::Want,
     pages: &mut Vec<Pfn>,
 ) -> Result<(), Errno> {
     let _span = cx.machine.span("follow_hugetlb_page");
@@ -426,7 +427,7 @@ pub async fn follow_hugetlb_page(
         if let Some(head) = found {
             let first = head + va.page().index_in_large();
             for frame in 0..count as u32 {
-                get_page(cx, first + frame, Holder::Pin).await;
+                pin::grab_page(cx, first + frame, foll).await;
                 pages.push(first + frame);
             }
             gup::mark_as_asked(cx, head, write).await;

@@ -33,6 +33,7 @@ pub mod page;
 mod page_guard;
 pub mod pagevec;
 pub mod patch;
+mod pin;
 mod registration;
 pub mod rmap;
 pub mod sched;

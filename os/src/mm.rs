@@ -64,6 +64,10 @@ pub struct Mm {
     pub users: u32,
     /// CPUs that may hold translations of it (`mm_cpumask`).
     pub cpumask: CpuSet,
+    /// Something here was pinned once (`has_pinned`).
+    pub has_pinned: bool,
+    /// Odd while fork takes write access away (`write_protect_seq`).
+    pub write_protect_seq: u64,
     // mmap_sem, or the patch's own lock:
     /// What patches keep here.
     pub ext: Extensions,

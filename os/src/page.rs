@@ -71,6 +71,8 @@ pub struct Page {
     // atomic; read and changed without a lock:
     /// References.
     pub count: i32,
+    /// Pins counted apart, each of which is worth 1,024 in `count`.
+    pub pins: i32,
     /// Page-table entries that map it.
     pub mapcount: i32,
     /// Flags.

@@ -28,6 +28,34 @@ pub trait Patch: Sync {
     fn fork_anon_page(&self) -> Option<ForkAnon> {
         None
     }
+    /// Whether fork tests an anonymous page before it takes the parent's write access away.
+    fn fork_tests_first(&self) -> Option<bool> {
+        None
+    }
+    /// Whether fork also tests pages whose entry was read-only.
+    fn fork_tests_read_only(&self) -> Option<bool> {
+        None
+    }
+    /// Whether fork flushes the parent's translations of a page before it copies it.
+    fn fork_flushes_copied(&self) -> Option<bool> {
+        None
+    }
+    /// Whether fork keeps the reference that it took to a page which it then copied.
+    fn fork_copy_leaks(&self) -> Option<bool> {
+        None
+    }
+    /// Whether fork over a mapping makes the lockless pin go the slow way.
+    fn write_protect_seq(&self) -> Option<bool> {
+        None
+    }
+    /// Who takes pins that are counted apart from references.
+    fn dma_pins(&self) -> Option<DmaPins> {
+        None
+    }
+    /// Which access a pin that only reads asks for.
+    fn read_pin(&self) -> Option<ReadPin> {
+        None
+    }
     /// How fork copies a page that it does not share; `None`: with the page-table locks held.
     fn fork_copy(&self) -> Option<ForkCopy> {
         None
@@ -142,6 +170,30 @@ pub enum ForkAnon {
     CopyIfForeign,
     /// The same, looked at under the page lock; a busy one means copy.
     CopyIfForeignLocked,
+    /// Copy it if it may be pinned by a count of pins; the parent's entry is not touched.
+    CopyIfDmaPinned,
+}
+
+/// See [`Patch::dma_pins`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DmaPins {
+    /// Registrations of memory.
+    Registrations,
+    /// And direct I/O.
+    DirectIo,
+}
+
+/// See [`Patch::read_pin`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReadPin {
+    /// What it was asked for.
+    AsAsked,
+    /// Write access to anonymous pages, so that they are no longer shared.
+    OwnAnonymous,
+    /// The same, and the lockless pin compares with a value that its mask cannot give.
+    OwnAnonymousMasked,
+    /// Write access to whatever may be written.
+    Own,
 }
 
 /// See [`Patch::fork_copy`].

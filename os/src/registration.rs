@@ -9,9 +9,8 @@ use slotmap::SlotMap;
 
 use crate::bio::Bio;
 use crate::direct_io::{Transferring, lba_of, new_request, wait_and_release};
-use crate::lock::{down_read, up_read};
-use crate::page::{Holder, PageFlags, page_step, put_page};
-use crate::{Cx, Errno, MmId, fork_lock, gup};
+use crate::page::{PageFlags, page_step};
+use crate::{Cx, Errno, MmId, fork_lock, gup, pin};
 
 slotmap::new_key_type! {
     /// A registered range.
@@ -45,15 +44,12 @@ pub async fn register(cx: Cx<'_>, at: VirtAddr, len: u64, write: bool) -> Result
     let mm = cx.current_mm();
     let start = at.page_down();
     let count = ((at + len).page_up() - start) as usize / mmu::PAGE_SIZE;
-    let sem = cx.mm(mm).mmap_sem;
     let mut pages = Vec::with_capacity(count);
     let fork_lock = fork_lock::pins_begin(cx, mm).await;
-    down_read(cx, sem).await;
-    let result = gup::get_user_pages(cx, None, mm, start, count, write, &mut pages).await;
-    up_read(cx, sem).await;
+    let result = gup::pin_registered(cx, mm, start, count, write, &mut pages).await;
     if let Err(error) = result {
         for pfn in pages {
-            put_page(cx, pfn, Holder::Pin).await;
+            pin::release_page(cx, pfn, pin::of_registration(cx)).await;
         }
         fork_lock::pins_end(cx, fork_lock).await;
         return Err(error);
@@ -80,7 +76,7 @@ pub async fn unregister(cx: Cx<'_>, id: RegionId) -> Result<(), Errno> {
             })
             .await;
         }
-        put_page(cx, pfn, Holder::Pin).await;
+        pin::release_page(cx, pfn, pin::of_registration(cx)).await;
     }
     fork_lock::pins_end(cx, region.fork_lock).await;
     Ok(())

@@ -3,7 +3,7 @@
 use crate::Reproducer;
 use crate::repro::{
     dio_batches, dio_crossed, dio_exit, dio_fork, dio_rev, dirty_loss, dma_thread, fork_list,
-    fork_pressure, fork_write, forkscrew, forkscrew_reverse, huge, lost_update, page_batch,
+    fork_pressure, fork_write, forkscrew, forkscrew_reverse, huge, lost_update, page_batch, snap,
     swap_count, swap_entry, swap_fork, swap_ro, takeover, vendor_512,
 };
 
@@ -30,4 +30,5 @@ pub const CATALOGUE: &[&dyn Reproducer] = &[
     &dio_exit::DioExit,
     &fork_list::ForkList,
     &fork_pressure::ForkPressure,
+    &snap::Snap,
 ];

@@ -10,13 +10,20 @@ mod dio_ranges;
 mod dio_ranges_huge_size;
 mod dio_ranges_ignore_signal;
 mod dio_ranges_round_up;
+mod direct_io_pins;
+mod dma_pins;
 mod drain_first;
 mod fast_entry_unshares;
 mod fast_gup;
 mod fork_copy_atomic;
+mod fork_copy_dma_pinned;
+mod fork_copy_leaks;
 mod fork_copy_unlocked;
 mod fork_enomem_leaks;
+mod fork_flush_before_copy;
 mod fork_restore_present;
+mod fork_test_first;
+mod fork_test_read_only;
 mod fork_unmap_tables;
 mod high_page_tables;
 mod huge_lock_new;
@@ -40,12 +47,16 @@ mod pg_gup_recheck;
 mod pg_gup_write;
 mod pin_referenced;
 mod pins_hold_fork_lock;
+mod read_pin_owns;
+mod read_pin_owns_masked;
+mod read_pin_unshares;
 mod reuse_swap_page;
 mod submit_each_batch;
 mod unmap_count_first;
 mod unmap_recheck;
 mod wait_for_page_lock;
 mod write_pinned;
+mod write_protect_seq;
 
 use crate::patch::Patch;
 
@@ -96,6 +107,17 @@ pub const ALL: &[&dyn Patch] = &[
     &dio_ranges_round_up::DioRangesRoundUp,
     &dio_ranges_ignore_signal::DioRangesIgnoreSignal,
     &dio_ranges_huge_size::DioRangesHugeSize,
+    &fork_flush_before_copy::ForkFlushBeforeCopy,
+    &fork_copy_leaks::ForkCopyLeaks,
+    &fork_test_first::ForkTestFirst,
+    &fork_test_read_only::ForkTestReadOnly,
+    &read_pin_owns::ReadPinOwns,
+    &read_pin_owns_masked::ReadPinOwnsMasked,
+    &read_pin_unshares::ReadPinUnshares,
+    &dma_pins::DmaPinsOwn,
+    &direct_io_pins::DirectIoPins,
+    &fork_copy_dma_pinned::ForkCopyDmaPinned,
+    &write_protect_seq::WriteProtectSeq,
 ];
 
 /// A base kernel.
@@ -122,6 +144,45 @@ pub const KERNELS: &[BaseKernel] = &[
         name: "v2.6.29",
         about: "v2.6.18 with the lockless pin, and a write fault that waits for the page lock",
         patches: &["wait-for-page-lock", "fast-gup", "reuse-swap-page"],
+        flush: "linux-2.6.18",
+    },
+    BaseKernel {
+        name: "v5.8",
+        about: "v2.6.29 with pins counted apart, and pins that break copy-on-write",
+        patches: &[
+            "wait-for-page-lock",
+            "fast-gup",
+            "reuse-swap-page",
+            "dma-pins",
+            "read-pin-unshares",
+        ],
+        flush: "linux-2.6.18",
+    },
+    BaseKernel {
+        name: "v5.9",
+        about: "pins counted apart and copied at fork; only references decide whether to copy",
+        patches: &[
+            "wait-for-page-lock",
+            "fast-gup",
+            "reuse-swap-page",
+            "dma-pins",
+            "cow-only-reference",
+            "fork-copy-dma-pinned",
+        ],
+        flush: "linux-2.6.18",
+    },
+    BaseKernel {
+        name: "v5.11",
+        about: "v5.9, whose lockless pins are undone while another thread forks",
+        patches: &[
+            "wait-for-page-lock",
+            "fast-gup",
+            "reuse-swap-page",
+            "dma-pins",
+            "cow-only-reference",
+            "fork-copy-dma-pinned",
+            "write-protect-seq",
+        ],
         flush: "linux-2.6.18",
     },
 ];
@@ -459,6 +520,133 @@ pub const ROWS: &[Row] = &[
         patches: &["dio-fork-sem", "dio-fork-sem-to-end", "fast-entry-unshares"],
         set: &[],
         about: "the semaphore held to completion, and early un-sharing",
+    },
+    Row {
+        id: "A12",
+        kernel: Some("v2.6.18"),
+        patches: &[
+            "fork-copy-if-foreign",
+            "fork-copy-if-foreign-locked",
+            "fork-copy-leaks",
+        ],
+        set: &[],
+        about: "A11 with the copy between loss and return of write access; its reference leaks",
+    },
+    Row {
+        id: "A13",
+        kernel: Some("v2.6.18"),
+        patches: &["fork-copy-if-foreign", "fork-copy-if-foreign-locked"],
+        set: &[],
+        about: "A12 without the leak",
+    },
+    Row {
+        id: "A43",
+        kernel: Some("v2.6.18"),
+        patches: &["pg-gup", "fork-flush-before-copy"],
+        set: &[],
+        about: "A41, and a flush before the copy",
+    },
+    Row {
+        id: "A56",
+        kernel: Some("v2.6.18"),
+        patches: &["pg-gup"],
+        set: &[],
+        about: "A41, and a page that is read-only while fork runs",
+    },
+    Row {
+        id: "B02.flush",
+        kernel: Some("v2.6.29"),
+        patches: &[
+            "pg-gup",
+            "pg-gup-fast",
+            "pg-gup-recheck",
+            "fork-flush-before-copy",
+        ],
+        set: &[],
+        about: "B02, and a flush before the copy",
+    },
+    Row {
+        id: "B04",
+        kernel: Some("v2.6.29"),
+        patches: &["pg-gup", "pg-gup-fast", "pg-gup-recheck", "fork-test-first"],
+        set: &[],
+        about: "B02, whose fork tests before it takes write access away",
+    },
+    Row {
+        id: "B22",
+        kernel: Some("v2.6.29"),
+        patches: &["pg-gup", "pg-gup-fast", "pg-gup-recheck"],
+        set: &[],
+        about: "B02, and pins for reading",
+    },
+    Row {
+        id: "B23",
+        kernel: Some("v2.6.29"),
+        patches: &[
+            "pg-gup",
+            "pg-gup-fast",
+            "pg-gup-recheck",
+            "fork-flush-before-copy",
+            "read-pin-owns",
+        ],
+        set: &[],
+        about: "B02 with the flush; pins for reading break copy-on-write",
+    },
+    Row {
+        id: "B24",
+        kernel: Some("v2.6.29"),
+        patches: &[
+            "pg-gup",
+            "pg-gup-fast",
+            "pg-gup-recheck",
+            "fork-flush-before-copy",
+            "read-pin-owns",
+            "read-pin-owns-masked",
+        ],
+        set: &[],
+        about: "B23 as posted: no lockless pin for reading succeeds",
+    },
+    Row {
+        id: "U09",
+        kernel: Some("v2.6.29"),
+        patches: &["dma-pins"],
+        set: &[],
+        about: "pins counted apart, and nobody asks",
+    },
+    Row {
+        id: "U10",
+        kernel: Some("v2.6.29"),
+        patches: &["read-pin-unshares"],
+        set: &[],
+        about: "every pin breaks copy-on-write",
+    },
+    Row {
+        id: "U13.slow",
+        kernel: Some("v2.6.18"),
+        patches: &["dma-pins", "fork-copy-dma-pinned"],
+        set: &[],
+        about: "fork copies pages that may be pinned; no lockless pin",
+    },
+    Row {
+        id: "U13",
+        kernel: Some("v2.6.29"),
+        patches: &["dma-pins", "fork-copy-dma-pinned"],
+        set: &[],
+        about: "fork copies pages that may be pinned",
+    },
+    Row {
+        id: "U15",
+        kernel: Some("v2.6.29"),
+        patches: &["dma-pins", "fork-copy-dma-pinned", "write-protect-seq"],
+        set: &[],
+        about: "U13, and lockless pins during fork are undone",
+    },
+    Row {
+        id: "U22",
+        kernel: Some("v5.11"),
+        patches: &["direct-io-pins"],
+        set: &[],
+        about: "v5.11, and direct I/O takes pins",
     },
     Row {
         id: "B10",

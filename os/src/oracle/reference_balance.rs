@@ -12,6 +12,7 @@ use mmu::{Pfn, PhysAddr, walk};
 use super::lifetime::holder_name;
 use super::{Change, Oracles, counted};
 use crate::page::PageFlags;
+use crate::pin::GUP_PIN_COUNTING_BIAS;
 use crate::{Holder, Kernel};
 
 const ORACLE: &str = "reference-balance";
@@ -97,12 +98,10 @@ impl Oracles {
     }
 
     fn check_frame(&self, cx: &Kernel<'_>, pfn: Pfn, actual: &Counted) {
-        let Some((count, mapcount, flags, held)) = cx
-            .pages
-            .borrow()
-            .get(pfn)
-            .map(|page| (page.count, page.mapcount, page.flags, page.held))
-        else {
+        let Some((count, mapcount, flags, held)) = cx.pages.borrow().get(pfn).map(|page| {
+            let count = page.count - page.pins * (GUP_PIN_COUNTING_BIAS - 1);
+            (count, page.mapcount, page.flags, page.held)
+        }) else {
             return;
         };
         if flags.contains(PageFlags::RESERVED) {

@@ -2,7 +2,7 @@
 //! of direct I/O while the disk works.
 
 use mmu::VirtAddr;
-use os::{Setup, User};
+use os::{Advice, Setup, User};
 
 use crate::{Budget, Parameter, Params, Reproducer, Verdict};
 
@@ -21,6 +21,15 @@ const FILE: &str = "disk";
 
 /// The read is over: the early child may go.
 const OVER: u32 = 0;
+/// The page is pinned.
+const PINNED: u32 = 1;
+/// The child has come and gone, or the page may be written again.
+const FORKED: u32 = 2;
+
+/// The page is read-only while the forker forks.
+const READ_ONLY: u64 = 3;
+/// The storer waits until the child is gone.
+const CHILD_FIRST: u64 = 4;
 
 /// How the page is pinned.
 const SYNC: u64 = 0;
@@ -68,10 +77,18 @@ impl Reproducer for DioFork {
             },
             Parameter {
                 name: "fork",
-                about: "0: nobody forks, 1: fork, 2: vfork, and the child runs another program",
+                about: "0: nobody forks, 1: fork, 2: vfork, and the child runs another program, 3: fork \
+                        while the page is read-only, then store, 4: fork, and the child ends before the store",
                 default: 1,
                 min: 0,
-                max: 2,
+                max: CHILD_FIRST,
+            },
+            Parameter {
+                name: "dontfork",
+                about: "1: the page is left out at fork",
+                default: 0,
+                min: 0,
+                max: 1,
             },
             Parameter {
                 name: "early",
@@ -82,10 +99,10 @@ impl Reproducer for DioFork {
             },
             Parameter {
                 name: "store",
-                about: "where in the page the third thread stores",
+                about: "where the third thread stores; 4096 and more: in the next page",
                 default: 4,
                 min: 0,
-                max: 508,
+                max: 4604,
             },
         ]
     }
@@ -97,6 +114,9 @@ impl Reproducer for DioFork {
     fn check(&self, params: &Params) -> Result<(), String> {
         if !params.get("store").is_multiple_of(4) {
             return Err("`store` is a multiple of 4".to_string());
+        }
+        if params.get("fork") == READ_ONLY && params.get("pin") == SYNC {
+            return Err("`fork=3` wants `pin=1` or `pin=2`".to_string());
         }
         if params.get("segments") > 1 && params.get("pin") != SYNC {
             return Err("`segments` wants `pin=0`".to_string());
@@ -118,6 +138,98 @@ impl Reproducer for DioFork {
                     .bounded(3)
                     .fixes(&["A01"])
                     .words(LOST),
+                Verdict::of("A04", "FWD")
+                    .bounded(3)
+                    .fixes(&["A01"])
+                    .set(&[("store", 4096)])
+                    .note("the buffer has its pages to itself"),
+                Verdict::of("A05", "FWD")
+                    .bounded(3)
+                    .fixes(&["A01"])
+                    .set(&[("fork", 4)])
+                    .note("the child is gone before the store"),
+                Verdict::of("A40", "FWD")
+                    .bounded(3)
+                    .fixes(&["A40"])
+                    .set(&[("early", 1)])
+                    .words(LOST)
+                    .note("the pin breaks copy-on-write, and does not mark"),
+                Verdict::of("A40.owned", "FWD").bounded(3).fixes(&["A40"]),
+                Verdict::of("A41", "FWD").bounded(3).fixes(&["A41"]),
+                Verdict::of("A41.early", "FWD")
+                    .bounded(3)
+                    .fixes(&["A41"])
+                    .set(&[("early", 1)]),
+                Verdict::of("A52", "FAST")
+                    .bounded(3)
+                    .fixes(&["A52"])
+                    .words(LOST),
+                Verdict::of("A56", "FWD")
+                    .bounded(3)
+                    .fixes(&["A56"])
+                    .set(&[("pin", 2), ("fork", 3)])
+                    .words(LOST),
+                Verdict::of("A56.any", "FWD")
+                    .bounded(3)
+                    .fixes(&["A56", "fork-test-read-only"])
+                    .set(&[("pin", 2), ("fork", 3)]),
+                Verdict::of("B01", "FAST")
+                    .bounded(3)
+                    .fixes(&["B01"])
+                    .words(LOST),
+                Verdict::of("B02", "FAST").bounded(3).fixes(&["B02"]),
+                Verdict::of("B10", "FWD")
+                    .bounded(3)
+                    .fixes(&["A01"])
+                    .set(&[("dontfork", 1)]),
+                Verdict::of("B23.forward", "FAST")
+                    .bounded(3)
+                    .fixes(&["B23"]),
+                Verdict::of("U09", "FWD")
+                    .bounded(3)
+                    .fixes(&["U09"])
+                    .set(&[("pin", 2)])
+                    .words(LOST),
+                Verdict::of("U13.slow", "FWD")
+                    .bounded(3)
+                    .fixes(&["U13.slow"])
+                    .set(&[("pin", 2)]),
+                Verdict::of("U13", "FAST")
+                    .bounded(3)
+                    .fixes(&["U13"])
+                    .set(&[("pin", 2)])
+                    .words(LOST),
+                Verdict::of("U15", "FAST")
+                    .bounded(3)
+                    .fixes(&["U15"])
+                    .set(&[("pin", 2)]),
+                Verdict::of("U15.direct", "FWD")
+                    .bounded(3)
+                    .fixes(&["U15"])
+                    .words(LOST)
+                    .note("direct I/O takes references, and no pins"),
+                Verdict::of("U22", "FWD").bounded(3).fixes(&["U22"]),
+                Verdict::of("U22.async", "FWD")
+                    .bounded(3)
+                    .fixes(&["U22"])
+                    .set(&[("pin", 1)]),
+                Verdict::of("v5.8", "FWD")
+                    .bounded(3)
+                    .kernel("v5.8")
+                    .fixes(&[])
+                    .set(&[("pin", 2)])
+                    .words(LOST),
+                Verdict::of("v5.9", "FAST")
+                    .bounded(3)
+                    .kernel("v5.9")
+                    .fixes(&[])
+                    .set(&[("pin", 2)])
+                    .words(LOST),
+                Verdict::of("v5.11", "FAST")
+                    .bounded(3)
+                    .kernel("v5.11")
+                    .fixes(&[])
+                    .set(&[("pin", 2)]),
                 Verdict::of("A20", "FWD")
                     .bounded(3)
                     .fixes(&["A20"])
@@ -238,11 +350,14 @@ impl Reproducer for DioFork {
         setup.file(FILE, bytes, DISK);
         let process = setup.empty_process("dio-fork");
         setup.keep_memory(process);
-        let page = setup.map(process, PAGE);
-        setup.fill(process, page, PAGE, 0x11);
+        let memory = if store < PAGE { PAGE } else { 2 * PAGE };
+        let page = setup.map(process, memory);
+        setup.fill(process, page, memory, 0x11);
         let at = page + SECTOR;
         let each = SECTOR * bios;
         let early = params.get("early") == 1;
+        let dontfork = params.get("dontfork") == 1;
+        let fork = params.get("fork");
         setup.thread(process, "reader", 0, move |user| async move {
             if early {
                 let child = user.fork(|user| async move {
@@ -250,6 +365,10 @@ impl Reproducer for DioFork {
                     0
                 });
                 child.await.expect("memory is free");
+            }
+            if dontfork {
+                let left_out = user.madvise(page, PAGE, Advice::DontFork).await;
+                left_out.expect("mapped");
             }
             match pin {
                 SYNC => read(user, at, each, segments).await,
@@ -263,8 +382,21 @@ impl Reproducer for DioFork {
                 user.check_failed(format!("byte {at} of what was read is lost"));
             }
         });
-        match params.get("fork") {
+        match fork {
             0 => {}
+            READ_ONLY => setup.thread(process, "forker", 1, move |user| async move {
+                user.wait_event(PINNED).await;
+                user.mprotect(page, PAGE, false).await.expect("mapped");
+                let _ = user.fork(|_| async { 0 }).await;
+                user.mprotect(page, PAGE, true).await.expect("mapped");
+                user.signal_event(FORKED).await;
+            }),
+            CHILD_FIRST => setup.thread(process, "forker", 1, |user| async move {
+                if let Ok(child) = user.fork(|_| async { 0 }).await {
+                    let _ = user.wait(Some(child)).await;
+                }
+                user.signal_event(FORKED).await;
+            }),
             1 => setup.thread(process, "forker", 1, |user| async move {
                 let _ = user.fork(|_| async { 0 }).await;
             }),
@@ -274,6 +406,9 @@ impl Reproducer for DioFork {
             }),
         }
         setup.thread(process, "storer", 2, move |user| async move {
+            if fork >= READ_ONLY {
+                user.wait_event(FORKED).await;
+            }
             user.store_u32(page + store, 1).await;
         });
     }
@@ -288,12 +423,14 @@ async fn read(user: User<'_>, at: VirtAddr, each: u64, segments: u64) {
 async fn read_async(user: User<'_>, at: VirtAddr, len: u64) {
     let file = user.open(FILE).await.expect("prepared");
     let request = user.aio_read(file, at, len, 0).await.expect("mapped");
+    user.signal_event(PINNED).await;
     user.aio_wait(request).await.expect("submitted");
 }
 
 async fn read_registered(user: User<'_>, at: VirtAddr, len: u64) {
     let file = user.open(FILE).await.expect("prepared");
     let region = user.register(at, len, true).await.expect("mapped");
+    user.signal_event(PINNED).await;
     let moved = user.device_write(region, file, at, len, 0).await;
     moved.expect("registered");
     user.unregister(region).await.expect("registered");

@@ -2,7 +2,7 @@
 
 use os::{Setup, User};
 
-use crate::{Parameter, Params, Reproducer, Verdict};
+use crate::{Budget, Parameter, Params, Reproducer, Verdict};
 
 const STORY: &str = "\
 A process forks, then writes a shared page to a file with O_DIRECT: the pin needs no write access, so \
@@ -30,13 +30,22 @@ impl Reproducer for DioRev {
     }
 
     fn parameters(&self) -> &'static [Parameter] {
-        &[Parameter {
-            name: "pin",
-            about: "0: write, 2: memory registered with a device",
-            default: 0,
-            min: 0,
-            max: 2,
-        }]
+        &[
+            Parameter {
+                name: "pin",
+                about: "0: write, 2: memory registered with a device",
+                default: 0,
+                min: 0,
+                max: 2,
+            },
+            Parameter {
+                name: "fork",
+                about: "0: nobody forks or stores",
+                default: 1,
+                min: 0,
+                max: 1,
+            },
+        ]
     }
 
     fn cpus(&self) -> u16 {
@@ -46,27 +55,56 @@ impl Reproducer for DioRev {
     // Where a bound of 3 is said, no search has come to its end yet: a sample without time stands
     // in for it (`tests/direct_io.rs`).
     fn verdicts(&self) -> &'static [Verdict] {
+        const LOCKLESS: &[Budget] = &[Budget::at_least("fast pins", 1)];
         const {
-            &[Verdict::of("B21", "REV")
-                .bounded(3)
-                .fixes(&["A01"])
-                .words(&["CORRUPT"])]
+            &[
+                Verdict::of("B21", "REV")
+                    .bounded(3)
+                    .fixes(&["A01"])
+                    .words(&["CORRUPT"]),
+                Verdict::of("B22", "REV")
+                    .bounded(3)
+                    .fixes(&["B22"])
+                    .words(&["CORRUPT"]),
+                Verdict::of("B23", "REV").bounded(3).fixes(&["B23"]),
+                Verdict::of("B24.kept", "REV").bounded(3).fixes(&["B24"]),
+                Verdict::of("B23.lockless", "COST")
+                    .bounded(1)
+                    .fixes(&["B23"])
+                    .budgets(LOCKLESS)
+                    .set(&[("fork", 0)]),
+                Verdict::of("B24", "COST")
+                    .bounded(1)
+                    .fixes(&["B24"])
+                    .set(&[("fork", 0)])
+                    .words(&["COST"])
+                    .budgets(LOCKLESS),
+                Verdict::of("U10", "REV").bounded(3).fixes(&["U10"]),
+                Verdict::of("U11", "REV")
+                    .bounded(3)
+                    .kernel("v2.6.29")
+                    .fixes(&["cow-only-reference"]),
+                Verdict::of("B35", "REV").bounded(3).fixes(&["B35"]),
+            ]
         }
     }
 
     fn prepare<'w>(&self, setup: &mut Setup<'w>, params: &Params) {
         let pin = params.get("pin");
+        let forks = params.get("fork") == 1;
         setup.file(FILE, 512, 0);
         let process = setup.empty_process("dio-rev");
         setup.keep_memory(process);
         let page = setup.map(process, PAGE);
         setup.fill(process, page, PAGE, 0x11);
         setup.thread(process, "writer", 0, move |user: User<'w>| async move {
-            let child = user.fork(move |user| async move {
-                user.store_u32(page, 0xffff_ffff).await;
-                0
-            });
-            child.await.expect("memory is free");
+            if forks {
+                let child = user.fork(move |user| async move {
+                    user.store_u32(page, 0xffff_ffff).await;
+                    0
+                });
+                child.await.expect("memory is free");
+            }
             let file = user.open(FILE).await.expect("prepared");
             if pin == 0 {
                 user.pwrite(file, page, 512, 0).await.expect("mapped");
@@ -77,6 +115,9 @@ impl Reproducer for DioRev {
                 user.unregister(region).await.expect("registered");
             }
         });
+        if !forks {
+            return;
+        }
         setup.thread(process, "storer", 1, move |user: User<'w>| async move {
             user.store_u32(page, 0x2222_2222).await;
         });

@@ -15,6 +15,7 @@ pub mod forkscrew_reverse;
 pub mod huge;
 pub mod lost_update;
 pub mod page_batch;
+pub mod snap;
 pub mod swap_count;
 pub mod swap_entry;
 pub mod swap_fork;

@@ -1,0 +1,129 @@
+//! Pins counted apart from references (`FOLL_PIN`): each adds 1,024 to the count of a page, so that
+//! a page may be pinned if its count is that high. The address space remembers that it ever pinned
+//! anything, and counts the forks that take write access away from its entries. Who takes such
+//! pins, and what fork makes of them, are questions to patches.
+
+use emu::{Access, Request, Word};
+use mmu::Pfn;
+
+use crate::context::mm_object;
+use crate::mm::Mm;
+use crate::page::{Holder, PageFlags, get_page, page_count, page_step, put_page};
+use crate::patch::DmaPins;
+use crate::{Cx, MmId};
+
+/// What a pin adds to the count of a page.
+pub const GUP_PIN_COUNTING_BIAS: i32 = 1024;
+
+/// What a lookup takes of a page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Foll {
+    /// A reference (`FOLL_GET`).
+    Get,
+    /// A pin (`FOLL_PIN`).
+    Pin,
+}
+
+/// What direct I/O takes.
+pub(crate) fn of_direct_io(cx: Cx<'_>) -> Foll {
+    match cx.ask(|patch| patch.dma_pins()) {
+        Some(DmaPins::DirectIo) => Foll::Pin,
+        _ => Foll::Get,
+    }
+}
+
+/// What a registration of memory takes.
+pub(crate) fn of_registration(cx: Cx<'_>) -> Foll {
+    match cx.ask(|patch| patch.dma_pins()) {
+        Some(_) => Foll::Pin,
+        None => Foll::Get,
+    }
+}
+
+/// Takes a reference or a pin (`try_grab_page`).
+pub(crate) async fn grab_page(cx: Cx<'_>, pfn: Pfn, foll: Foll) {
+    if foll == Foll::Get {
+        get_page(cx, pfn, Holder::Pin).await;
+        return;
+    }
+    page_step(cx, pfn, Access::Update, |page| {
+        if !page.flags.contains(PageFlags::RESERVED) {
+            page.pins += 1;
+            page.count += GUP_PIN_COUNTING_BIAS;
+            page.held[Holder::Pin as usize] += 1;
+        }
+        page.count
+    })
+    .await;
+    cx.oracles.reference_taken(cx, pfn, Holder::Pin);
+}
+
+/// Gives it back (`put_page`, `unpin_user_page`).
+pub(crate) async fn release_page(cx: Cx<'_>, pfn: Pfn, foll: Foll) {
+    if foll == Foll::Get {
+        put_page(cx, pfn, Holder::Pin).await;
+        return;
+    }
+    let head = cx.compound_head(pfn);
+    let request = Request::touch(
+        emu::Object::page(head),
+        Access::Update,
+        cx.machine.costs().l1,
+    );
+    cx.machine
+        .step(request, move |_| {
+            {
+                let mut pages = cx.pages.borrow_mut();
+                let page = pages.get_mut(head);
+                if !page.flags.contains(PageFlags::RESERVED) {
+                    page.pins -= 1;
+                    page.count -= GUP_PIN_COUNTING_BIAS - 1;
+                }
+            }
+            cx.drop_reference(head, Holder::Pin);
+        })
+        .await;
+}
+
+async fn mm_step<R: Word>(
+    cx: Cx<'_>,
+    mm: MmId,
+    access: Access,
+    change: impl FnOnce(&mut Mm) -> R,
+) -> R {
+    let request = Request::touch(mm_object(cx, mm), access, cx.machine.costs().l1);
+    cx.machine
+        .step(request, |_| change(&mut cx.mms.borrow_mut()[mm]))
+        .await
+}
+
+/// The address space is about to pin something.
+pub(crate) async fn set_has_pinned(cx: Cx<'_>, mm: MmId) {
+    mm_step(cx, mm, Access::Write, |mm| mm.has_pinned = true).await;
+}
+
+/// Whether fork has to take an anonymous page for pinned (`page_maybe_dma_pinned`).
+pub(crate) async fn may_be_pinned(cx: Cx<'_>, mm: MmId, page: Pfn) -> bool {
+    mm_step(cx, mm, Access::Read, |mm| mm.has_pinned).await
+        && page_count(cx, page).await >= GUP_PIN_COUNTING_BIAS
+}
+
+/// Fork begins with a mapping that is copied on write.
+pub(crate) async fn write_protect_begins(cx: Cx<'_>, mm: MmId) {
+    if cx.ask(|patch| patch.write_protect_seq()) == Some(true) {
+        mm_step(cx, mm, Access::Update, |mm| mm.write_protect_seq += 1).await;
+    }
+}
+
+/// Fork is through with it.
+pub(crate) async fn write_protect_ends(cx: Cx<'_>, mm: MmId) {
+    write_protect_begins(cx, mm).await;
+}
+
+/// The number of forks as a pin sees it, if the kernel counts them.
+pub(crate) async fn read_write_protect_seq(cx: Cx<'_>, mm: MmId, foll: Foll) -> u64 {
+    if foll == Foll::Get || cx.ask(|patch| patch.write_protect_seq()) != Some(true) {
+        return 0;
+    }
+    mm_step(cx, mm, Access::Read, |mm| mm.write_protect_seq).await
+}
