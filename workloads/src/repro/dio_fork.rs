@@ -178,6 +178,11 @@ impl Reproducer for DioFork {
                     .fixes(&["B01"])
                     .words(LOST),
                 Verdict::of("B02", "FAST").bounded(3).fixes(&["B02"]),
+                Verdict::of("B04", "FAST")
+                    .bounded(3)
+                    .fixes(&["B04"])
+                    .words(LOST)
+                    .note("rare: pct:7 finds it, 10,000 schedules of pct:4 do not"),
                 Verdict::of("B10", "FWD")
                     .bounded(3)
                     .fixes(&["A01"])
