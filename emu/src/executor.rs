@@ -482,6 +482,9 @@ impl<'w> Machine<'w> {
         cpu.handler_depth.set(depth + 1);
         cpu.irqs_enabled.set(false);
         self.engine.context.set(ContextId::Handler(id, depth));
+        // A pending switch of tasks comes when the handler ends.
+        let declared = depth == 0 && !cpu.need_resched.get() && self.guest().declares_all(vector);
+        cpu.declared.set(declared);
         cpu.handlers.borrow_mut().push((
             vector,
             ManuallyDrop::new(self.guest().interrupt(id, vector)),

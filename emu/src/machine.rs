@@ -30,6 +30,12 @@ pub(crate) type CodeSlot<'w> = Cell<Option<ManuallyDrop<Code<'w>>>>;
 pub trait Guest<'w> {
     /// The code that serves `vector` on `cpu`, the end-of-interrupt excluded.
     fn interrupt(&'w self, cpu: CpuId, vector: Vector) -> Code<'w>;
+    /// Whether the handler of `vector` touches nothing that its CPU's own steps touch but what
+    /// those and [`Guest::interrupt`] declare ([`Machine::touch`]). Otherwise exploration takes
+    /// every step of the handler to depend on every step of the CPU.
+    fn declares_all(&self, _vector: Vector) -> bool {
+        false
+    }
     /// The scheduler of `cpu`, which never ends.
     fn schedule(&'w self, cpu: CpuId) -> Code<'w>;
     /// One sector of a transfer has moved.
@@ -66,6 +72,8 @@ pub(crate) struct Cpu<'w> {
     pub scheduler: CodeSlot<'w>,
     pub handlers: RefCell<Vec<(Vector, ManuallyDrop<Code<'w>>)>>,
     pub handler_depth: Cell<u8>,
+    /// The handler that runs has said what it touches of this CPU's.
+    pub declared: Cell<bool>,
     pub running: Cell<Option<ThreadId>>,
     pub leave: Cell<Option<Leave>>,
     pub irqs_enabled: Cell<bool>,
@@ -456,6 +464,18 @@ impl<'w> Machine<'w> {
         }
     }
 
+    /// What every step of a CPU shares with its interrupt handlers.
+    #[inline]
+    fn touch_cpu(&self, actor: ActorId) {
+        match actor.role() {
+            Role::Cpu(cpu) => self.touch(cpu_object(cpu), Touch::Read),
+            Role::Irq(cpu) if !self.cpus[cpu.0 as usize].declared.get() => {
+                self.touch(cpu_object(cpu), Touch::Write);
+            }
+            Role::Irq(_) | Role::Device(_) => {}
+        }
+    }
+
     /// Whether somebody wants to know what steps touch ([`Machine::touch`]).
     #[inline]
     pub fn tracking(&self) -> bool {
@@ -719,6 +739,9 @@ impl<'w> Machine<'w> {
         if access.writes() {
             self.own_line(object, actor);
         }
+        if self.tracking() {
+            self.touch_cpu(actor);
+        }
         match self.engine.narrowed.take() {
             Some((object, touch)) => self.touch(object, touch),
             None => self.touch(object, access),
@@ -817,6 +840,11 @@ impl<'w> Machine<'w> {
     }
 }
 
+/// A CPU, as its own steps and its interrupt handlers share it.
+pub(crate) fn cpu_object(cpu: CpuId) -> Object {
+    Object::new(Kind::Cpu, u64::from(cpu.0))
+}
+
 /// So many violations of one oracle tell enough; a run can have one at every step.
 const MAX_VIOLATIONS: usize = 100;
 
@@ -826,6 +854,7 @@ impl Cpu<'_> {
             scheduler: Cell::default(),
             handlers: RefCell::default(),
             handler_depth: Cell::new(0),
+            declared: Cell::new(false),
             running: Cell::new(None),
             leave: Cell::new(None),
             irqs_enabled: Cell::new(true),

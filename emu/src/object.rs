@@ -54,11 +54,13 @@ pub enum Kind {
     Swap,
     /// A CPU's batch of pages that wait for the lists of reclaim.
     Batch,
+    /// What a CPU has of its own and its interrupt handlers share.
+    Cpu,
 }
 
 impl Kind {
     /// Every kind, by its number.
-    pub const ALL: [Kind; 23] = [
+    pub const ALL: [Kind; 24] = [
         Kind::Private,
         Kind::Lock,
         Kind::Pte,
@@ -82,6 +84,7 @@ impl Kind {
         Kind::Shadow,
         Kind::Swap,
         Kind::Batch,
+        Kind::Cpu,
     ];
 
     fn word(self) -> &'static str {
@@ -107,6 +110,7 @@ impl Kind {
             Kind::Patch => "patch object",
             Kind::Disk => "disk",
             Kind::Shadow => "shadow of page",
+            Kind::Cpu => "cpu",
             Kind::Swap => "swap slot",
             Kind::Batch => "page batch of cpu",
         }

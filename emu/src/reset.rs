@@ -32,6 +32,7 @@ impl Machine<'_> {
             cpu.tlb.borrow_mut().reset();
             cpu.walk_cache.borrow_mut().reset();
             cpu.handler_depth.set(0);
+            cpu.declared.set(false);
             cpu.running.set(None);
             cpu.leave.set(None);
             cpu.irqs_enabled.set(true);

@@ -10,6 +10,16 @@ pub fn mm_object(cx: Cx<'_>, mm: MmId) -> Object {
     Object::new(Kind::Mm, u64::from(cx.pid_of(mm)))
 }
 
+/// Which address space a CPU runs, and whether lazily: what the flush interrupt asks.
+pub fn local_object(cpu: CpuId) -> Object {
+    Object::new(Kind::Tlb, 1 << 16 | u64::from(cpu.0))
+}
+
+/// The TLB of a CPU.
+pub fn tlb_object(cpu: CpuId) -> Object {
+    Object::new(Kind::Tlb, u64::from(cpu.0))
+}
+
 /// Who may hold translations of an address space, apart from the rest of it: every CPU changes
 /// its own bit.
 pub fn cpumask_object(cx: Cx<'_>, mm: MmId) -> Object {
@@ -34,6 +44,7 @@ pub async fn switch_to(cx: Cx<'_>, cpu: CpuId, thread: ThreadId) {
 
 /// The CPU runs nobody's program: it keeps the address space it had, lazily.
 pub fn enter_lazy_tlb(cx: Cx<'_>, cpu: CpuId) {
+    cx.machine.touch(local_object(cpu), Touch::Write);
     cx.percpu[cpu.0 as usize].lazy.set(true);
 }
 
@@ -41,6 +52,7 @@ pub fn enter_lazy_tlb(cx: Cx<'_>, cpu: CpuId) {
 /// a load flushes the TLB.
 async fn switch_mm(cx: Cx<'_>, cpu: CpuId, next: MmId) {
     let here = &cx.percpu[cpu.0 as usize];
+    cx.machine.touch(local_object(cpu), Touch::Write);
     let prev = here.active_mm.get();
     here.lazy.set(false);
     if prev == Some(next) && cx.mms.borrow()[next].cpumask.contains(cpu) {
@@ -54,6 +66,7 @@ async fn switch_mm(cx: Cx<'_>, cpu: CpuId, next: MmId) {
         .step(request, |acting| {
             acting.narrow(cpumask_object(cx, next), Touch::Adjust);
             cx.mms.borrow_mut()[next].cpumask.insert(cpu);
+            cx.machine.touch(local_object(cpu), Touch::Write);
             here.active_mm.set(Some(next));
         })
         .await;
@@ -78,6 +91,7 @@ async fn clear_cpumask(cx: Cx<'_>, mm: MmId, cpu: CpuId) {
 /// A CPU in lazy-TLB mode gives the address space up (`leave_mm`).
 pub async fn leave_mm(cx: Cx<'_>, cpu: CpuId) {
     let here = &cx.percpu[cpu.0 as usize];
+    cx.machine.touch(local_object(cpu), Touch::Write);
     if let Some(mm) = here.active_mm.get() {
         clear_cpumask(cx, mm, cpu).await;
         here.active_mm.set(None);

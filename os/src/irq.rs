@@ -17,6 +17,12 @@ pub const DISK_VECTOR: Vector = Vector(0x31);
 /// The first of the eight vectors that ask for TLB flushes.
 pub const INVALIDATE_VECTOR: Vector = Vector(0xf0);
 
+/// Whether a vector asks for a TLB flush.
+pub fn is_flush(vector: Vector) -> bool {
+    let slots = crate::flush::CALL_SLOTS as u8;
+    (INVALIDATE_VECTOR.0..INVALIDATE_VECTOR.0 + slots).contains(&vector.0)
+}
+
 /// The code that serves `vector`.
 pub fn handler<'w>(cx: Cx<'w>, cpu: CpuId, vector: Vector) -> Code<'w> {
     cx.count("interrupts taken", 1);

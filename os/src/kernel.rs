@@ -518,6 +518,10 @@ impl<'w> Guest<'w> for Kernel<'w> {
         irq::handler(self, cpu, vector)
     }
 
+    fn declares_all(&self, vector: Vector) -> bool {
+        irq::is_flush(vector) && self.flush.declares_all()
+    }
+
     fn schedule(&'w self, cpu: CpuId) -> Code<'w> {
         let cx: Cx<'w> = self;
         Box::pin(sched::schedule(cx, cpu))

@@ -163,7 +163,7 @@ impl Dfs {
         };
         let lane = self.stack[event].chosen;
         if let Some(merger) = &mut self.merger {
-            merger.step(self.lanes, lane, touched);
+            merger.step(lane, touched);
         }
         if event < self.trace.len() || self.reduction != Reduction::Dpor {
             return;
@@ -319,11 +319,9 @@ impl Dfs {
         let mut step = Vec::new();
         once_each(touched, &mut step);
         let all = parent.sleep.iter().chain(&parent.slept);
-        all.filter(|it| {
-            !self.lanes.same_cpu(it.lane, parent.chosen) && !conflict(&it.footprint, &step)
-        })
-        .cloned()
-        .collect()
+        all.filter(|it| it.lane != parent.chosen && !conflict(&it.footprint, &step))
+            .cloned()
+            .collect()
     }
 
     /// The run is over: what still waited takes part in the races.

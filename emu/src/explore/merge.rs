@@ -10,7 +10,7 @@
 //! each other's ground away.
 
 use super::dfs::Node;
-use super::lanes::{Lane, Lanes, MOST_LANES};
+use super::lanes::{Lane, MOST_LANES};
 use crate::{Object, Touch};
 
 /// States remembered; beyond them nothing more is, which loses merges and no state.
@@ -42,15 +42,11 @@ impl Merger {
     }
 
     /// A step was taken.
-    pub fn step(&mut self, lanes: Lanes, lane: Lane, touched: &[(Object, Touch)]) {
+    pub fn step(&mut self, lane: Lane, touched: &[(Object, Touch)]) {
         let before = self.histories[usize::from(lane)];
         let mut history = mix(before, 1);
-        // All steps of one CPU depend on each other.
-        let cpu = lanes
-            .sibling(lane)
-            .map(|other| (u64::MAX - u64::from(lane.min(other)), Touch::Write));
         let objects = touched.iter().map(|(object, touch)| (object.raw(), *touch));
-        for (object, touch) in objects.clone().chain(cpu) {
+        for (object, touch) in objects.clone() {
             let known = match touch {
                 Touch::Adjust => 0,
                 _ => self.versions.get(object),
@@ -59,7 +55,7 @@ impl Merger {
         }
         self.change(u64::from(lane), before, history);
         self.histories[usize::from(lane)] = history;
-        for (object, touch) in objects.chain(cpu) {
+        for (object, touch) in objects {
             if touch.writes() {
                 let old = self.versions.get(object);
                 let new = match touch {
@@ -194,10 +190,6 @@ mod tests {
     use super::*;
     use crate::Kind;
 
-    fn lanes() -> Lanes {
-        Lanes::new(2).expect("few enough")
-    }
-
     fn object(number: u64) -> Object {
         Object::new(Kind::Zone, number)
     }
@@ -206,7 +198,7 @@ mod tests {
         let mut merger = Merger::new();
         merger.begin();
         for (lane, number, touch) in steps {
-            merger.step(lanes(), *lane, &[(object(*number), *touch)]);
+            merger.step(*lane, &[(object(*number), *touch)]);
         }
         merger.key
     }
@@ -225,11 +217,6 @@ mod tests {
         assert_eq!(
             key(&[(0, 1, Adjust), (2, 1, Adjust)]),
             key(&[(2, 1, Adjust), (0, 1, Adjust)])
-        );
-        assert_ne!(
-            key(&[(0, 1, Write), (1, 2, Write)]),
-            key(&[(1, 2, Write), (0, 1, Write)]),
-            "a CPU and its interrupts depend on each other"
         );
     }
 

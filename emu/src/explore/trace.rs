@@ -165,10 +165,6 @@ impl Trace {
         let mut joined = std::mem::take(&mut self.joined);
         joined.clone_from(&base);
         let mut rivals: Vec<usize> = Vec::new();
-        let sibling = self
-            .lanes
-            .sibling(lane)
-            .and_then(|it| self.last[usize::from(it)].checked_sub(1));
         let mut lock_rival = None;
         for one in touched {
             let Some(&object) = self.objects.get(&one.0) else {
@@ -180,7 +176,6 @@ impl Trace {
             }
             self.conflicting(object, one.1, |event| rivals.push(event));
         }
-        rivals.extend(sibling.map(|it| it as usize));
         rivals.sort_unstable_by(|one, other| other.cmp(one));
         rivals.dedup();
         let mut found: Vec<usize> = Vec::new();

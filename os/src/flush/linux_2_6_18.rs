@@ -7,7 +7,7 @@ use emu::{Access, Code, CpuId, Kind, Object, Request, Touch, Want};
 
 use super::{CALL_SLOTS, FlushPolicy, FlushRange, flush_local, slot_object};
 use crate::Cx;
-use crate::context::{cpumask_object, leave_mm, mm_object};
+use crate::context::{cpumask_object, leave_mm, local_object, mm_object, tlb_object};
 use crate::cpuset::CpuSet;
 use crate::irq::INVALIDATE_VECTOR;
 use crate::mm::MmId;
@@ -27,8 +27,24 @@ impl FlushPolicy for Linux2618 {
         Box::pin(flush(cx, mm, range))
     }
 
-    fn interrupt<'w>(&self, cx: Cx<'w>, _: CpuId, vector: Vector) -> Code<'w> {
+    fn declares_all(&self) -> bool {
+        true
+    }
+
+    fn interrupt<'w>(&self, cx: Cx<'w>, cpu: CpuId, vector: Vector) -> Code<'w> {
+        declare_interrupt(cx, cpu, vector);
         Box::pin(smp_invalidate_interrupt(cx, vector))
+    }
+}
+
+/// What the interrupt will touch of what its CPU's own steps touch.
+fn declare_interrupt(cx: Cx<'_>, cpu: CpuId, vector: Vector) {
+    cx.machine.touch(tlb_object(cpu), Touch::Write);
+    cx.machine.touch(local_object(cpu), Touch::Write);
+    let index = usize::from(vector.0 - INVALIDATE_VECTOR.0);
+    let what = cx.call_slots.borrow()[index].what;
+    if let Some((mm, _)) = what {
+        cx.machine.touch(cpumask_object(cx, mm), Touch::Adjust);
     }
 }
 
@@ -40,6 +56,7 @@ async fn flush(cx: Cx<'_>, mm: MmId, range: FlushRange) {
     cx.machine
         .step(request, |acting| {
             acting.narrow(cpumask_object(cx, mm), Touch::Read);
+            cx.machine.touch(local_object(me), Touch::Read);
             others = cx.mms.borrow()[mm].cpumask;
             others.remove(me);
             u64::from(others.len())

@@ -26,6 +26,10 @@ pub trait FlushPolicy: Sync {
     fn about(&self) -> &'static str;
     /// Flushes `range` of `mm` from every TLB that may hold it; done when it completes.
     fn flush<'w>(&self, cx: Cx<'w>, mm: MmId, range: FlushRange) -> Code<'w>;
+    /// Whether its interrupt declares all it touches ([`emu::Guest::declares_all`]).
+    fn declares_all(&self) -> bool {
+        false
+    }
     /// Serves an interrupt that the policy sent.
     fn interrupt<'w>(&self, cx: Cx<'w>, cpu: CpuId, vector: Vector) -> Code<'w>;
 }

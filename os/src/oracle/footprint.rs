@@ -5,6 +5,7 @@ use emu::{Kind, Object, Touch};
 use mmu::{Pfn, PhysAddr, PteFlags, VirtAddr, walk};
 
 use super::Oracles;
+use crate::context::{local_object, tlb_object};
 use crate::{Kernel, MmId};
 
 /// Addresses of a process, in sectors, in so many bits.
@@ -17,6 +18,9 @@ impl Oracles {
     /// entry that its translation came from, and if that is stale what flushes have promised.
     #[cold]
     pub fn touch_user(&self, cx: &Kernel<'_>, mm: MmId, va: VirtAddr, touch: Touch, pa: PhysAddr) {
+        let cpu = cx.machine.cpu();
+        cx.machine.touch(tlb_object(cpu), Touch::Read);
+        cx.machine.touch(local_object(cpu), Touch::Read);
         touch_shadow(cx, mm, va, 1, touch);
         if touch.writes() {
             touch_space(cx, mm, Watched::Forks, Touch::Read);
@@ -44,26 +48,34 @@ impl Oracles {
         found.is_some_and(|(_, pte)| pte.is_leaf() && !pte.flags().contains(needs))
     }
 
-    /// A walk for `va` read the entries on its way; it marked the last if `marks`.
+    /// A walk for `va` read the entries on its way, and marked the last if `marks`; the TLB has
+    /// what it found.
     #[cold]
     pub fn touch_walk(&self, cx: &Kernel<'_>, root: Pfn, va: VirtAddr, marks: bool) {
-        let memory = cx.machine.memory();
-        let mut table = root;
-        for level in (0..4).rev() {
-            let at = walk::entry_addr(table, va, level);
-            let pte = mmu::Pte::from_raw(memory.read_u64(at));
-            let last = level == 0 || !pte.present() || pte.is_leaf();
-            let touch = if last && marks {
-                Touch::Write
-            } else {
-                Touch::Read
-            };
-            cx.machine.touch(Object::pte(at), touch);
-            if last {
-                break;
-            }
-            table = pte.pfn();
+        let cpu = cx.machine.cpu();
+        cx.machine.touch(tlb_object(cpu), Touch::Write);
+        cx.machine.touch(local_object(cpu), Touch::Read);
+        touch_entries(cx, root, va, marks);
+    }
+}
+
+fn touch_entries(cx: &Kernel<'_>, root: Pfn, va: VirtAddr, marks: bool) {
+    let memory = cx.machine.memory();
+    let mut table = root;
+    for level in (0..4).rev() {
+        let at = walk::entry_addr(table, va, level);
+        let pte = mmu::Pte::from_raw(memory.read_u64(at));
+        let last = level == 0 || !pte.present() || pte.is_leaf();
+        let touch = if last && marks {
+            Touch::Write
+        } else {
+            Touch::Read
+        };
+        cx.machine.touch(Object::pte(at), touch);
+        if last {
+            break;
         }
+        table = pte.pfn();
     }
 }
 
@@ -119,6 +131,6 @@ pub(super) fn touch_entry(cx: &Kernel<'_>, mm: MmId, va: VirtAddr) {
     }
     let root = cx.mms.borrow().get(mm).map(|mm| mm.root);
     if let Some(root) = root {
-        cx.oracles.touch_walk(cx, root, va, false);
+        touch_entries(cx, root, va, false);
     }
 }
