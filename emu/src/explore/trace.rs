@@ -190,9 +190,17 @@ impl Trace {
             if covers(&joined, who, rival) {
                 continue;
             }
-            let could = self.bounded || waited == Waited::No;
-            if who != lane && (could || Some(who) == self.lanes.sibling(lane)) {
+            if who == lane {
+                continue;
+            }
+            if waited == Waited::No || Some(who) == self.lanes.sibling(lane) {
                 found.push(rival);
+            } else if self.bounded && before(rival).0 & bit(lane) != 0 {
+                // It could have come as far as to wait, and given its CPU up for nothing.
+                races.push(Race {
+                    first: rival,
+                    initials: bit(lane),
+                });
             }
             join(&mut joined, self.clock(rival));
         }

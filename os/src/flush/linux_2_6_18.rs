@@ -40,7 +40,9 @@ impl FlushPolicy for Linux2618 {
 /// What the interrupt will touch of what its CPU's own steps touch.
 fn declare_interrupt(cx: Cx<'_>, cpu: CpuId, vector: Vector) {
     cx.machine.touch(tlb_object(cpu), Touch::Write);
-    cx.machine.touch(local_object(cpu), Touch::Write);
+    let lazy = cx.percpu[cpu.0 as usize].lazy.get();
+    let touch = if lazy { Touch::Write } else { Touch::Read };
+    cx.machine.touch(local_object(cpu), touch);
     let index = usize::from(vector.0 - INVALIDATE_VECTOR.0);
     let what = cx.call_slots.borrow()[index].what;
     if let Some((mm, _)) = what {
