@@ -57,7 +57,7 @@ pub struct Explore {
     jobs: Option<u64>,
     checkpoint: Option<PathBuf>,
     save: Option<PathBuf>,
-    reduction: Reduction,
+    reduction: Option<Reduction>,
     until: Vec<&'static str>,
 }
 
@@ -146,7 +146,7 @@ impl Explore {
             jobs: None,
             checkpoint: None,
             save: None,
-            reduction: Reduction::Dpor,
+            reduction: None,
             until: Vec::new(),
         }
     }
@@ -184,9 +184,10 @@ impl Explore {
         self
     }
 
-    /// How a search leaves out schedules that show nothing new; the result is the same.
+    /// How a search leaves out schedules that show nothing new; what it finds is the same. When
+    /// nobody says, a bounded search merges states, and one without a bound reduces.
     pub fn reduction(mut self, reduction: Reduction) -> Explore {
-        self.reduction = reduction;
+        self.reduction = Some(reduction);
         self
     }
 
@@ -209,7 +210,11 @@ impl Explore {
         let mut explored = if configuration.chooser.searches() {
             searching::search(
                 &configuration,
-                self.reduction,
+                self.reduction
+                    .unwrap_or(match configuration.chooser.argument {
+                        Some(_) => Reduction::Merge,
+                        None => Reduction::Dpor,
+                    }),
                 &self.until,
                 &budget,
                 self.checkpoint.as_deref(),

@@ -7,7 +7,7 @@ use devices::{Direction, Moved, Segment, Transfer, Vector};
 use emu::explore::{Found, Outcome, Program, Reduction, Runner, Search};
 use emu::{
     Access, Chooser, Code, Costs, CpuId, Guest, Kind, LockClass, LockId, Machine, Object, Request,
-    Size, Stop, ThreadId,
+    Size, Stop, ThreadId, Touch,
 };
 use mmu::PhysAddr;
 use proptest::prelude::*;
@@ -20,6 +20,7 @@ static SPIN: LockClass = LockClass {
 const VARS: usize = 2;
 const LOCKS: usize = 2;
 const VECTOR: Vector = Vector(40);
+const QUIET: Vector = Vector(42);
 const DISK: Vector = Vector(41);
 /// The sector of memory that transfers go to.
 const SECTOR: PhysAddr = PhysAddr::new(4096);
@@ -36,6 +37,10 @@ enum Op {
     TryLock(usize, usize),
     IrqsOff(usize, usize),
     Ipi(u16),
+    /// An interrupt whose handler declares what it touches.
+    Quiet(u16),
+    /// What that handler touches of its CPU's.
+    Local,
     Dma,
     LoadSector,
 }
@@ -45,7 +50,14 @@ struct World<'w> {
     program: &'w [Vec<Op>],
     vars: Vec<Cell<u64>>,
     seen: Vec<Cell<u64>>,
+    /// One a CPU.
+    locals: Vec<Cell<u64>>,
     locks: Vec<LockId>,
+}
+
+/// What a CPU has of its own.
+fn tlb(cpu: CpuId) -> Object {
+    Object::new(Kind::Tlb, u64::from(cpu.0))
 }
 
 fn mix(one: u64, other: u64) -> u64 {
@@ -66,6 +78,7 @@ impl<'w> World<'w> {
             program,
             vars: (0..VARS).map(|_| Cell::new(0)).collect(),
             seen: (0..2 * program.len()).map(|_| Cell::new(0)).collect(),
+            locals: program.iter().map(|_| Cell::new(0)).collect(),
             locks,
         }
     }
@@ -87,6 +100,16 @@ impl<'w> World<'w> {
     async fn add(&'w self, var: usize, lane: usize) {
         let old = self
             .touch(var, Access::Update, |it| it.replace(it.get() + 1))
+            .await;
+        self.see(lane, old);
+    }
+
+    async fn local(&'w self, cpu: CpuId, lane: usize) {
+        let request = Request::touch(tlb(cpu), Access::Update, 1);
+        let local = &self.locals[usize::from(cpu.0)];
+        let old = self
+            .machine
+            .step(request, |_| local.replace(local.get() + 1))
             .await;
         self.see(lane, old);
     }
@@ -151,6 +174,14 @@ impl<'w> World<'w> {
                     .step(request, |acting| acting.send(target, VECTOR))
                     .await;
             }
+            Op::Quiet(target) => {
+                let target = CpuId(target % self.program.len() as u16);
+                let request = Request::touch(Object::new(Kind::Call, 1), Access::Update, 1);
+                self.machine
+                    .step(request, |acting| acting.send(target, QUIET))
+                    .await;
+            }
+            Op::Local => self.local(cpu, lane).await,
             Op::Dma => {
                 let segment = Segment {
                     addr: SECTOR,
@@ -184,9 +215,20 @@ impl<'w> World<'w> {
 }
 
 impl<'w> Guest<'w> for World<'w> {
+    fn declares_all(&self, vector: Vector) -> bool {
+        vector == QUIET
+    }
+
     fn interrupt(&'w self, cpu: CpuId, vector: Vector) -> Code<'w> {
+        if vector == QUIET {
+            self.machine.touch(tlb(cpu), Touch::Write);
+        }
         Box::pin(async move {
             let lane = 2 * usize::from(cpu.0) + 1;
+            if vector == QUIET {
+                self.add(0, lane).await;
+                return self.local(cpu, lane).await;
+            }
             if vector == DISK {
                 let request = Request::touch(Object::new(Kind::Request, 0), Access::Update, 1);
                 self.machine
@@ -263,6 +305,7 @@ impl Runner for Machinist<'_> {
         let machine = &world.machine;
         machine.set_chooser(Some(chooser));
         machine.reset(0);
+        world.locals.iter().for_each(|it| it.set(0));
         world
             .vars
             .iter()
@@ -309,6 +352,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..LOCKS, var.clone()).prop_map(|(lock, var)| Op::TryLock(lock, var)),
         1 => (var.clone(), var.clone()).prop_map(|(one, other)| Op::IrqsOff(one, other)),
         1 => (0u16..3).prop_map(Op::Ipi),
+        1 => (0u16..3).prop_map(Op::Quiet),
+        2 => Just(Op::Local),
         1 => Just(Op::Dma),
         1 => Just(Op::LoadSector),
     ]
@@ -325,7 +370,7 @@ fn program() -> impl Strategy<Value = Small> {
         let count = |f: fn(&Op) -> bool| it.0.iter().flatten().filter(|op| f(op)).count();
         count(|op| matches!(op, Op::Dma)) <= 1
             && count(|op| matches!(op, Op::Ipi(_))) <= 1
-            && count(|op| matches!(op, Op::Dma | Op::Ipi(_))) <= 1
+            && count(|op| matches!(op, Op::Dma | Op::Ipi(_) | Op::Quiet(_))) <= 1
     })
 }
 

@@ -61,6 +61,7 @@ async fn wake_if_interruptible(cx: Cx<'_>, thread: emu::ThreadId) {
     let state = cx.task_of(thread, |task| task.state);
     for what in [
         "futex_wait",
+        sched::PAUSE,
         "hrtimer_nanosleep",
         "wait4",
         "dio_range_wait",

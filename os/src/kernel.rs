@@ -544,6 +544,7 @@ impl<'w> Guest<'w> for Kernel<'w> {
     fn sleeping(&self, thread: ThreadId) -> Option<String> {
         let state = self.task_of(thread, |task| task.state)?;
         match state {
+            TaskState::Sleeping(sched::PAUSE) => None,
             TaskState::Sleeping(what) => Some(format!("somebody to wake it in {what}")),
             TaskState::New | TaskState::Runnable => None,
         }

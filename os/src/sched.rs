@@ -148,6 +148,30 @@ async fn enqueue(cx: Cx<'_>, thread: ThreadId, target: CpuId, from: TaskState) {
     cx.count("reschedule interrupts", 1);
 }
 
+/// What a task sleeps in that waits for nothing but its end.
+pub const PAUSE: &str = "pause";
+
+/// Sleeps until a signal ends the process: what a program does that has done its part, so that
+/// how tasks end is none of its story.
+pub async fn pause(cx: Cx<'_>) {
+    let thread = cx.current_thread();
+    let object = Object::new(Kind::Task, u64::from(thread.0));
+    let request = Request::touch(object, Access::Write, cx.machine.costs().l1);
+    let sleeps = cx
+        .machine
+        .step(request, |_| {
+            let killed = cx.task_of(thread, |task| task.killed) == Some(true);
+            if !killed {
+                cx.set_sleeping(thread, PAUSE);
+            }
+            !killed
+        })
+        .await;
+    if sleeps {
+        block(cx).await;
+    }
+}
+
 /// The current task, which has marked itself asleep in its last step, leaves its CPU until
 /// somebody wakes it.
 pub async fn block(cx: Cx<'_>) {

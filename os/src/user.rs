@@ -352,6 +352,13 @@ impl<'w> User<'w> {
         exit::do_wait(self.cx, pid).await
     }
 
+    /// Sleeps until a signal ends the process.
+    pub async fn pause(self) {
+        self.enter();
+        sched::pause(self.cx).await;
+        self.leave().await;
+    }
+
     /// Sleeps.
     pub async fn sleep_us(self, us: u64) {
         self.enter();

@@ -35,8 +35,9 @@ pub(super) struct ExploreArgs {
     #[arg(long, value_name = "J", allow_negative_numbers = true)]
     jobs: Option<u64>,
     /// How a search leaves out schedules that show nothing new; the result is the same
-    #[arg(long, value_enum, value_name = "R", default_value = "dpor")]
-    reduction: Reduced,
+    /// [default: merge within a bound, dpor without]
+    #[arg(long, value_enum, value_name = "R")]
+    reduction: Option<Reduced>,
     /// Go on from this file if it exists, and keep it up to date
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
@@ -63,11 +64,13 @@ enum Reduced {
 
 pub(super) fn explore(registry: &Registry, args: &ExploreArgs) -> Result<ExitCode, Error> {
     let mut explore = Explore::new(args.options.apply(registry, &args.name)?);
-    explore = explore.reduction(match args.reduction {
-        Reduced::None => Reduction::None,
-        Reduced::Dpor => Reduction::Dpor,
-        Reduced::Merge => Reduction::Merge,
-    });
+    if let Some(reduction) = args.reduction {
+        explore = explore.reduction(match reduction {
+            Reduced::None => Reduction::None,
+            Reduced::Dpor => Reduction::Dpor,
+            Reduced::Merge => Reduction::Merge,
+        });
+    }
     if let Some(schedules) = args.schedules {
         explore = explore.schedules(schedules);
     }

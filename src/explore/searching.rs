@@ -101,9 +101,9 @@ pub(super) fn search(
     let watch = Stopwatch::start();
     let (mut told, mut saved) = (Duration::ZERO, Duration::ZERO);
     let mut kept = Ok(());
-    let budget_left = budget.schedules.map_or(u64::MAX, |most| {
-        most.saturating_sub(search.found().schedules)
-    });
+    let budget_left = budget
+        .schedules
+        .map_or(u64::MAX, |most| most.saturating_sub(search.found().runs()));
     search
         .run(
             &Searched(configuration),
@@ -114,9 +114,9 @@ pub(super) fn search(
                 let now = watch.elapsed();
                 if now >= told + TICK {
                     told = now;
-                    let all = at.found.schedules as f64 / at.seen.max(1e-9);
+                    let all = at.found.runs() as f64 / at.seen.max(1e-9);
                     progress(Progress {
-                        schedules: at.found.schedules,
+                        schedules: at.found.runs(),
                         of: (at.seen > 0.0).then_some(all.min(1e18) as u64),
                         failing: at.found.failing,
                     });

@@ -117,17 +117,17 @@ impl Search {
         self.reduction
     }
 
-    /// Goes on for at most `schedules` more, on `jobs` workers. `after_round` sees the state
+    /// Goes on for at most `runs` more, on `jobs` workers. `after_round` sees the state
     /// between rounds, and says whether to go on.
     pub fn run(
         &mut self,
         program: &dyn Program,
         jobs: usize,
-        schedules: u64,
+        runs: u64,
         states: bool,
         after_round: &mut dyn FnMut(&Search, Progress<'_>) -> bool,
     ) -> Result<(), String> {
-        let budget = self.found.schedules.saturating_add(schedules);
+        let budget = self.found.runs().saturating_add(runs);
         let crew = Crew::new();
         std::thread::scope(|scope| {
             for _ in 0..jobs.max(1) {
@@ -146,7 +146,7 @@ impl Search {
         states: bool,
         after_round: &mut dyn FnMut(&Search, Progress<'_>) -> bool,
     ) -> Result<(), String> {
-        while !self.found.complete && self.found.schedules < budget {
+        while !self.found.complete && self.found.runs() < budget {
             self.round(crew, budget, states)?;
             if self.items.is_empty() {
                 self.next_bound();
@@ -186,7 +186,7 @@ impl Search {
     }
 
     fn round(&mut self, crew: &Crew, budget: u64, states: bool) -> Result<(), String> {
-        let mut left = budget - self.found.schedules;
+        let mut left = budget - self.found.runs();
         let mut orders = Vec::new();
         for (place, item) in self.items.iter().enumerate() {
             let quota = self.quota.min(left);
@@ -239,6 +239,11 @@ impl Search {
 }
 
 impl Found {
+    /// Runs made, whole or left.
+    pub fn runs(&self) -> u64 {
+        self.schedules + self.redundant
+    }
+
     fn add(&mut self, part: Found) {
         if self.first.is_none()
             && let Some((number, preemptions, schedule)) = part.first
@@ -350,7 +355,7 @@ impl Order {
                 crowded: false,
             };
         }
-        while more && found.schedules < self.quota {
+        while more && found.runs() < self.quota {
             dfs.borrow_mut().begin();
             let outcome = runner.run(Box::new(Pilot(Rc::clone(&dfs))));
             let mut dfs = dfs.borrow_mut();

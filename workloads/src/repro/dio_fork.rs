@@ -386,6 +386,7 @@ impl Reproducer for DioFork {
             if let Some(at) = user.find_mismatch(at, bytes, DISK).await {
                 user.check_failed(format!("byte {at} of what was read is lost"));
             }
+            user.pause().await;
         });
         match fork {
             0 => {}
@@ -403,7 +404,12 @@ impl Reproducer for DioFork {
                 user.signal_event(FORKED).await;
             }),
             1 => setup.thread(process, "forker", 1, |user| async move {
-                let _ = user.fork(|_| async { 0 }).await;
+                let child = user.fork(|user| async move {
+                    user.pause().await;
+                    0
+                });
+                let _ = child.await;
+                user.pause().await;
             }),
             // What the other program does is no concern of this address space: it ends.
             _ => setup.thread(process, "forker", 1, |user| async move {
@@ -415,6 +421,7 @@ impl Reproducer for DioFork {
                 user.wait_event(FORKED).await;
             }
             user.store_u32(page + store, 1).await;
+            user.pause().await;
         });
     }
 }
