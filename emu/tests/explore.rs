@@ -222,6 +222,7 @@ impl<'w> Guest<'w> for World<'w> {
     fn interrupt(&'w self, cpu: CpuId, vector: Vector) -> Code<'w> {
         if vector == QUIET {
             self.machine.touch(tlb(cpu), Touch::Write);
+            self.machine.touch(Object::new(Kind::Zone, 0), Touch::Write);
         }
         Box::pin(async move {
             let lane = 2 * usize::from(cpu.0) + 1;

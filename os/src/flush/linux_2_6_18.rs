@@ -44,7 +44,13 @@ fn declare_interrupt(cx: Cx<'_>, cpu: CpuId, vector: Vector) {
     let touch = if lazy { Touch::Write } else { Touch::Read };
     cx.machine.touch(local_object(cpu), touch);
     let index = usize::from(vector.0 - INVALIDATE_VECTOR.0);
-    let what = cx.call_slots.borrow()[index].what;
+    cx.machine.touch(what_object(index), Touch::Read);
+    let (what, pending) = {
+        let slots = cx.call_slots.borrow();
+        (slots[index].what, slots[index].pending)
+    };
+    let counter = Object::new(Kind::Counter, u64::from(pending));
+    cx.machine.touch(counter, Touch::Adjust);
     if let Some((mm, _)) = what {
         cx.machine.touch(cpumask_object(cx, mm), Touch::Adjust);
     }
