@@ -18,11 +18,13 @@ use crate::{Error, Exploration, Explore, Registry, Run};
 
 /// Sampled schedules among which a failure is looked for before it is searched for.
 const WITNESSES: u64 = 20_000;
+/// The same for a quick look.
+const QUICK_WITNESSES: u64 = 3_000;
 /// Runs of a search for one row, when nobody says: beyond them a row rests on less than it
 /// asks for, and says so.
 const MOST_SCHEDULES: u64 = 60_000;
 /// The same for a quick look.
-const QUICK_SCHEDULES: u64 = 2_000;
+const QUICK_SCHEDULES: u64 = 1_000;
 /// Seeds of a sampled row in a quick look.
 const QUICK_SEEDS: u64 = 20;
 
@@ -273,7 +275,12 @@ impl Verdicts {
         };
         if !verdict.words.is_empty() {
             let sampled = Explore::new(run.clone().chooser("pct:4")?).until(verdict.words);
-            let sampled = self.budgeted(sampled, Some(WITNESSES)).run()?;
+            let witnesses = if self.quick {
+                QUICK_WITNESSES
+            } else {
+                WITNESSES
+            };
+            let sampled = self.budgeted(sampled, Some(witnesses)).run()?;
             if agree(verdict.words, &sampled.words) {
                 return Ok(sampled);
             }
