@@ -19,7 +19,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// How often the checkpoint is written.
 const SAVE: Duration = Duration::from_secs(1);
 /// A schedule that takes more steps is given up, and the search is not complete.
-const MOST_STEPS: u64 = 1_000_000;
+const MOST_STEPS: u64 = 50_000;
 /// Runs that cutting a failure down may take.
 const SHRINK_RUNS: u64 = 2_000;
 

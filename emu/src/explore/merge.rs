@@ -14,7 +14,7 @@ use super::lanes::{Lane, MOST_LANES};
 use crate::{Object, Touch};
 
 /// States remembered; beyond them nothing more is, which loses merges and no state.
-const MOST_STATES: usize = 1 << 22;
+const MOST_STATES: usize = 1 << 20;
 
 /// The state at hand, and those seen.
 pub(crate) struct Merger {

@@ -218,7 +218,12 @@ impl Search {
         }
         self.items = items;
         self.split();
-        self.quota = (self.quota * 2).min(MOST_QUOTA);
+        let most = match self.reduction {
+            // What was met is forgotten between rounds.
+            Reduction::Merge => MOST_QUOTA << 6,
+            Reduction::None | Reduction::Dpor => MOST_QUOTA,
+        };
+        self.quota = (self.quota * 2).min(most);
         Ok(())
     }
 
