@@ -90,16 +90,16 @@ fn a_range_without_an_owner_sends_its_own_fault_back_for_ever() {
     check(&[
         ("dio-fork", &["A30"], early, FEW, &["LIVELOCK"]),
         ("dio-fork", &["A01"], early, FEW, &[]),
-        ("dio-fork", &["A30"], &[], MANY, &[]),
+        ("dio-fork", &["A30"], &[("ends", 1)], MANY, &[]),
     ]);
 }
 
 #[test]
 fn a_range_that_is_rounded_up_misses_a_fault_at_the_base_of_its_page() {
-    let base: &[_] = &[("store", 0)];
+    let base: &[_] = &[("store", 0), ("ends", 1)];
     check(&[
         ("dio-fork", &["A32"], base, MANY, LOST),
-        ("dio-fork", &["A32"], &[], MANY, &[]),
+        ("dio-fork", &["A32"], &[("ends", 1)], MANY, &[]),
         ("dio-fork", &["A30"], base, MANY, &[]),
     ]);
 }

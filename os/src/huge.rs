@@ -11,7 +11,7 @@
 //! A copy is made in a few large parts ([`Setup::huge_pool`](crate::Setup::huge_pool) says how
 //! many), each one step; so that exploration knows what it reads, there is one object for the
 //! bytes of a whole huge page, which a part of a copy writes and every other access to the page's
-//! bytes reads ([`touch_bytes`]).
+//! bytes reads.
 
 use emu::{Access, Kind, LockClass, LockId, Mode, Object, Request, SpinGuard, Touch};
 use mmu::{LARGE_PAGE_SIZE, PAGE_SIZE, PAGES_PER_LARGE, Pfn, PhysAddr, Pte, PteFlags, VirtAddr};

@@ -98,6 +98,13 @@ impl Reproducer for DioFork {
                 max: 1,
             },
             Parameter {
+                name: "ends",
+                about: "1: the child ends at once; 0: it sleeps on, and shares the page for ever",
+                default: 0,
+                min: 0,
+                max: 1,
+            },
+            Parameter {
                 name: "store",
                 about: "where the third thread stores; 4096 and more: in the next page",
                 default: 4,
@@ -260,11 +267,19 @@ impl Reproducer for DioFork {
                     .fixes(&["A20"])
                     .set(&[("segments", 2), ("fork", 0)])
                     .words(&["DEADLOCK"]),
-                Verdict::of("A30", "FWD").bounded(3).fixes(&["A30"]),
+                Verdict::of("A30", "FWD")
+                    .bounded(3)
+                    .fixes(&["A30"])
+                    .set(&[("ends", 1)]),
                 Verdict::of("A30.async", "FWD")
                     .bounded(3)
                     .fixes(&["A30"])
-                    .set(&[("pin", 1)]),
+                    .set(&[("pin", 1), ("ends", 1)]),
+                Verdict::of("A31.late", "FWD")
+                    .bounded(3)
+                    .fixes(&["A30"])
+                    .words(&["LIVELOCK"])
+                    .note("the fork comes between the range and the pin, and the child lives on"),
                 Verdict::of("A31", "FWD")
                     .bounded(3)
                     .fixes(&["A30"])
@@ -277,13 +292,16 @@ impl Reproducer for DioFork {
                 Verdict::of("A32", "FWD")
                     .bounded(3)
                     .fixes(&["A32"])
-                    .set(&[("store", 0)])
+                    .set(&[("store", 0), ("ends", 1)])
                     .words(LOST),
-                Verdict::of("A32.inside", "FWD").bounded(3).fixes(&["A32"]),
+                Verdict::of("A32.inside", "FWD")
+                    .bounded(3)
+                    .fixes(&["A32"])
+                    .set(&[("ends", 1)]),
                 Verdict::of("A32.whole", "FWD")
                     .bounded(3)
                     .fixes(&["A30"])
-                    .set(&[("store", 0)]),
+                    .set(&[("store", 0), ("ends", 1)]),
                 Verdict::of("B31", "FWD").bounded(3).fixes(&["B31"]),
                 Verdict::of("B31.async", "FWD")
                     .bounded(3)
@@ -326,6 +344,7 @@ impl Reproducer for DioFork {
                 Verdict::of("A30.cost", "FWD")
                     .bounded(3)
                     .fixes(&["A30"])
+                    .set(&[("ends", 1)])
                     .words(COST)
                     .budgets(NO_RETRIES),
                 Verdict::of("B34.registered", "FWD")
@@ -363,6 +382,7 @@ impl Reproducer for DioFork {
         let early = params.get("early") == 1;
         let dontfork = params.get("dontfork") == 1;
         let fork = params.get("fork");
+        let ends = params.get("ends") == 1;
         setup.thread(process, "reader", 0, move |user| async move {
             if early {
                 let child = user.fork(|user| async move {
@@ -403,9 +423,11 @@ impl Reproducer for DioFork {
                 }
                 user.signal_event(FORKED).await;
             }),
-            1 => setup.thread(process, "forker", 1, |user| async move {
-                let child = user.fork(|user| async move {
-                    user.pause().await;
+            1 => setup.thread(process, "forker", 1, move |user| async move {
+                let child = user.fork(move |user| async move {
+                    if !ends {
+                        user.pause().await;
+                    }
                     0
                 });
                 let _ = child.await;
