@@ -23,3 +23,13 @@ fn fork_sleeps_for_memory_only_with_its_page_tables_unmapped() {
 fn fork_fails_where_it_may_not_reclaim_and_leaks_where_it_does_not_undo() {
     hold(&["A48", "B26"]);
 }
+
+#[test]
+fn the_mark_makes_fork_a_few_percent_dearer_and_copies_nothing_that_is_not_pinned() {
+    hold(&["A54"]);
+}
+
+#[test]
+fn segments_that_share_a_page_hold_it_once_each() {
+    hold(&["A53"]);
+}

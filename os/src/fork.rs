@@ -28,6 +28,7 @@ use crate::{Cx, Errno, context, event, exit, fork_lock, sched};
 pub async fn do_fork<'w>(cx: Cx<'w>, program: Code<'w>) -> Result<Pid, Errno> {
     let _span = cx.machine.span("do_fork");
     cx.machine.spend(u64::from(cx.machine.costs().fork_fixed));
+    let begun = cx.machine.now();
     let parent_mm = cx.current_mm();
     let child_mm = mm_init(cx).await?;
     if let Err(error) = dup_mmap(cx, parent_mm, child_mm).await {
@@ -38,6 +39,7 @@ pub async fn do_fork<'w>(cx: Cx<'w>, program: Code<'w>) -> Result<Pid, Errno> {
     let pid = cx.pid_of(child_mm);
     start_child(cx, pid, child_mm, program, false).await;
     cx.count("forks", 1);
+    cx.count("cycles in fork", cx.machine.now() - begun);
     Ok(pid)
 }
 

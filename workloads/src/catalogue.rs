@@ -2,9 +2,9 @@
 
 use crate::Reproducer;
 use crate::repro::{
-    dio_batches, dio_crossed, dio_exit, dio_fork, dio_rev, dirty_loss, dma_thread, fork_list,
-    fork_pressure, fork_write, forkscrew, forkscrew_reverse, huge, lost_update, page_batch, snap,
-    swap_count, swap_entry, swap_fork, swap_ro, takeover, vendor_512,
+    dio_batches, dio_crossed, dio_exit, dio_fork, dio_rev, dirty_loss, dma_thread, fork_cost,
+    fork_list, fork_pressure, fork_write, forkscrew, forkscrew_reverse, huge, lost_update,
+    page_batch, snap, swap_count, swap_entry, swap_fork, swap_ro, takeover, vendor_512,
 };
 
 /// Everything there is, in the order of the record.
@@ -31,4 +31,5 @@ pub const CATALOGUE: &[&dyn Reproducer] = &[
     &fork_list::ForkList,
     &fork_pressure::ForkPressure,
     &snap::Snap,
+    &fork_cost::ForkCost,
 ];

@@ -267,6 +267,11 @@ impl Reproducer for DioFork {
                     .fixes(&["A20"])
                     .set(&[("segments", 2), ("fork", 0)])
                     .words(&["DEADLOCK"]),
+                Verdict::of("A53", "CTX")
+                    .exhaustive()
+                    .fixes(&["A01"])
+                    .set(&[("segments", 2), ("fork", 0)])
+                    .note("each segment of a page has a reference of its own: nothing is wrong"),
                 Verdict::of("A30", "FWD")
                     .bounded(3)
                     .fixes(&["A30"])

@@ -7,6 +7,7 @@ pub mod dio_fork;
 pub mod dio_rev;
 pub mod dirty_loss;
 pub mod dma_thread;
+pub mod fork_cost;
 pub mod fork_list;
 pub mod fork_pressure;
 pub mod fork_write;
