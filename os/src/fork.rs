@@ -6,7 +6,7 @@ use mmu::{PhysAddr, Pte, PteFlags, VirtAddr};
 use crate::cpuset::CpuSet;
 use crate::extension::Extensions;
 use crate::flush::{FlushRange, flush_tlb_mm, flush_tlb_page};
-use crate::fork_copy::{Copied, Locks, copy_pinned_page_unlocked, copy_present_page};
+use crate::fork_copy::{Copied, Locks, copy_pinned_page_unlocked, copy_present_page, decow_page};
 use crate::huge::copy_hugetlb_page_range;
 use crate::lock::{MMAP_SEM, PTL, down_write, trylock_page, unlock_page, up_write};
 use crate::mm::{
@@ -18,7 +18,7 @@ use crate::page::{
     page_dup_rmap, page_mapcount, page_remove_rmap, page_step, pass_reference, put_page,
 };
 use crate::patch::{ForkAnon, ForkCopy, Hook, Hooks, call_hooks};
-use crate::pin::{may_be_pinned, write_protect_begins, write_protect_ends};
+use crate::pin::{may_be_pinned, root_is_pinned, write_protect_begins, write_protect_ends};
 use crate::rmap::{anon_vma_lock, anon_vma_unlock};
 use crate::swap::{pte_to_swp_entry, swap_duplicate};
 use crate::task::{Pid, Process};
@@ -113,6 +113,7 @@ impl crate::Kernel<'_> {
             users: 1,
             cpumask: CpuSet::EMPTY,
             has_pinned: false,
+            root_pins: 0,
             write_protect_seq: 0,
             ext: Extensions::default(),
         });
@@ -173,7 +174,12 @@ async fn dup_mmap(cx: Cx<'_>, parent: MmId, child: MmId) -> Result<(), Errno> {
 
 /// Copies the entries of one mapping, a page table's worth at a time.
 async fn copy_page_range(cx: Cx<'_>, parent: MmId, child: MmId, vma: &Vma) -> Result<(), Errno> {
-    let may_write = vma.flags.contains(VmFlags::WRITE);
+    let all = vma.flags.contains(VmFlags::COPYFORK)
+        && cx.ask(|patch| patch.fork_copies_mappings()) == Some(true);
+    let rules = Rules {
+        may_write: vma.flags.contains(VmFlags::WRITE),
+        all,
+    };
     write_protect_begins(cx, parent).await;
     let mut result = Ok(());
     let mut va = vma.start;
@@ -181,7 +187,7 @@ async fn copy_page_range(cx: Cx<'_>, parent: MmId, child: MmId, vma: &Vma) -> Re
         let table_end = VirtAddr::new((va.get() | (mmu::LARGE_PAGE_SIZE as u64 - 1)) + 1);
         let end = table_end.min(vma.end);
         if let Some(source) = find_entry(cx, parent, va).await {
-            result = copy_pte_range(cx, parent, child, va..end, source, may_write).await;
+            result = copy_pte_range(cx, parent, child, va..end, source, rules).await;
         }
         va = end;
     }
@@ -197,7 +203,7 @@ async fn copy_pte_range(
     child: MmId,
     range: std::ops::Range<VirtAddr>,
     source: PhysAddr,
-    may_write: bool,
+    rules: Rules,
 ) -> Result<(), Errno> {
     let dst_ptl = cx.machine.spin_lock(cx.mm(child).ptl).await;
     let Some(target) = pte_alloc(cx, child, range.start).await else {
@@ -213,7 +219,8 @@ async fn copy_pte_range(
             child,
             va: range.start + page * mmu::PAGE_SIZE as u64,
             writable: false,
-            may_write,
+            may_write: rules.may_write,
+            all: rules.all,
             source: source + page * 8,
             target: target + page * 8,
         };
@@ -230,6 +237,14 @@ async fn copy_pte_range(
     result.map(|_| ())
 }
 
+/// What holds for a whole mapping.
+#[derive(Clone, Copy)]
+struct Rules {
+    may_write: bool,
+    /// Each page is copied.
+    all: bool,
+}
+
 /// An entry that fork copies.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry {
@@ -242,6 +257,8 @@ pub(crate) struct Entry {
     pub writable: bool,
     /// The mapping may be written.
     pub may_write: bool,
+    /// Every page of the mapping is copied.
+    pub all: bool,
 }
 
 /// Shares one page: read-only on both sides, one more reference, one more mapping. Whether a page
@@ -274,7 +291,8 @@ async fn copy_one_pte<'w>(
         ..entry
     };
     let first = cx.ask(|patch| patch.fork_tests_first()) == Some(true);
-    let tested = entry.writable || cx.ask(|patch| patch.fork_tests_read_only()) == Some(true);
+    let tested = !entry.all
+        && (entry.writable || cx.ask(|patch| patch.fork_tests_read_only()) == Some(true));
     let mut copy = first && tested && must_copy(cx, policy, page).await;
     if entry.writable {
         ptep_set_wrprotect(cx, entry.parent, entry.va, entry.source).await;
@@ -284,7 +302,7 @@ async fn copy_one_pte<'w>(
     if !first {
         copy = tested && must_copy(cx, policy, page).await;
     }
-    if copy {
+    if copy || entry.all {
         if cx.ask(|patch| patch.fork_flushes_copied()) == Some(true) {
             flush_tlb_page(cx, entry.parent, FlushRange::page(entry.va)).await;
         }
@@ -295,6 +313,11 @@ async fn copy_one_pte<'w>(
     }
     let shared = Pte::from_raw(pte.raw()).without(PteFlags::W);
     set_pte_at(cx, entry.child, entry.va, entry.target, shared).await;
+    if let Some(how) = cx.ask(|patch| patch.fork_decow())
+        && page_is_marked(cx, page).await
+    {
+        return decow_page(cx, entry, page, shared, how, locks).await;
+    }
     Ok(Copied::Done)
 }
 
@@ -313,6 +336,7 @@ async fn must_copy(cx: Cx<'_>, policy: ForkAnon, page: mmu::Pfn) -> bool {
     match policy {
         ForkAnon::Share | ForkAnon::CopyIfDmaPinned => false,
         ForkAnon::CopyIfPinned => page_looks_pinned(cx, page).await,
+        ForkAnon::CopyIfRootPinned => root_is_pinned(cx, page).await,
         ForkAnon::CopyIfForeign => count_is_foreign(cx, page).await,
         ForkAnon::CopyIfForeignLocked => {
             if !trylock_page(cx, page).await {
@@ -339,11 +363,15 @@ async fn count_is_foreign(cx: Cx<'_>, page: mmu::Pfn) -> bool {
 /// Whether somebody who is no mapping holds a reference, among pages that a pin ever marked: two
 /// separate looks, the mark first.
 pub(crate) async fn page_looks_pinned(cx: Cx<'_>, page: mmu::Pfn) -> bool {
-    let marked = page_step(cx, page, emu::Access::Read, |page| {
+    page_is_marked(cx, page).await && page_count(cx, page).await != page_mapcount(cx, page).await
+}
+
+/// Whether a pin ever marked the page.
+pub(crate) async fn page_is_marked(cx: Cx<'_>, page: mmu::Pfn) -> bool {
+    page_step(cx, page, emu::Access::Read, |page| {
         page.flags.contains(PageFlags::GUP)
     })
-    .await;
-    marked && page_count(cx, page).await != page_mapcount(cx, page).await
+    .await
 }
 
 /// The child gets a copy at once; the parent's entry becomes writable again, and with it the page

@@ -2,7 +2,7 @@
 //! sleep: whatever else walks the tables can come in between.
 
 use emu::SpinGuard;
-use mmu::{Pfn, PteFlags};
+use mmu::{Pfn, Pte, PteFlags};
 
 use crate::fault::pte_same;
 use crate::fork::Entry;
@@ -11,7 +11,8 @@ use crate::page::{
     Holder, alloc_page_or_reclaim, copy_page, page_add_new_anon_rmap, page_remove_rmap,
     pass_reference, put_page,
 };
-use crate::patch::{ForkCopy, ForkEnomem, ForkRelock};
+use crate::patch::{Decow, ForkCopy, ForkEnomem, ForkRelock};
+use crate::swap::free_swap_and_cache;
 use crate::{Cx, Errno};
 
 /// The page-table locks that fork holds over a table: the child's outside, the parent's nested.
@@ -170,7 +171,7 @@ pub(crate) async fn copy_present_page<'w>(
         locks.unmap();
         locks.spare = alloc_page_or_reclaim(cx).await;
         locks.map();
-        locks.lock(ForkRelock::StayMapped).await;
+        locks.lock(ForkRelock::Unmap).await;
         return locks.spare.map(|_| Copied::Again).ok_or(Errno::ENOMEM);
     };
     copy_page(cx, new, page).await;
@@ -178,6 +179,62 @@ pub(crate) async fn copy_present_page<'w>(
     pass_reference(cx, new, Holder::Hand, Holder::Mapping);
     let pte = user_pte(new, entry.may_write, true);
     set_pte_at(cx, entry.child, entry.va, entry.target, pte).await;
+    cx.count("pages copied at fork", 1);
+    Ok(Copied::Done)
+}
+
+/// The child shares `page` since a moment ago, by the entry `shared`; it gets a copy instead, made
+/// without the locks (`do_fork_cow`). The parent's entry stays read-only: its next store finds that
+/// nobody else maps the page.
+pub(crate) async fn decow_page<'w>(
+    cx: Cx<'w>,
+    entry: Entry,
+    page: Pfn,
+    shared: Pte,
+    how: Decow,
+    locks: &mut Locks<'w>,
+) -> Result<Copied, Errno> {
+    let _span = cx.machine.span("decow_pte");
+    locks.unlock().await;
+    locks.unmap();
+    let new = alloc_page_or_reclaim(cx).await;
+    if let Some(new) = new {
+        copy_page(cx, new, page).await;
+    }
+    locks.map();
+    locks.lock(ForkRelock::Unmap).await;
+    let Some(new) = new else {
+        return Err(Errno::ENOMEM);
+    };
+    let now = read_pte(cx, entry.target).await;
+    if !pte_same(now, shared) {
+        put_page(cx, new, Holder::Hand).await;
+        if how == Decow::Assert {
+            cx.bug_on(true, || {
+                format!(
+                    "fork left an entry of the child at {} and finds another",
+                    entry.va
+                )
+            });
+            return Ok(Copied::Done);
+        }
+        set_pte_at(cx, entry.child, entry.va, entry.target, Pte::NONE).await;
+        if now.present() {
+            page_remove_rmap(cx, now.pfn()).await;
+            put_page(cx, now.pfn(), Holder::Mapping).await;
+        } else {
+            free_swap_and_cache(cx, now).await;
+        }
+        return Ok(Copied::Again);
+    }
+    page_add_new_anon_rmap(cx, new, entry.child, entry.va.page().get()).await;
+    pass_reference(cx, new, Holder::Hand, Holder::Mapping);
+    let pte = user_pte(new, entry.may_write, true);
+    set_pte_at(cx, entry.child, entry.va, entry.target, pte).await;
+    page_remove_rmap(cx, page).await;
+    if cx.ask(|patch| patch.fork_copy_leaks()) != Some(true) {
+        put_page(cx, page, Holder::Mapping).await;
+    }
     cx.count("pages copied at fork", 1);
     Ok(Copied::Done)
 }

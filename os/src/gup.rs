@@ -6,6 +6,7 @@ use mmu::{Pfn, PhysAddr, Pte, VirtAddr};
 
 use crate::direct_io::DioId;
 use crate::fault::{Fault, handle_mm_fault};
+use crate::fork::page_is_marked;
 use crate::huge::follow_hugetlb_page;
 use crate::lock::{down_read, lock_sleeping, unlock_sleeping, up_read};
 use crate::mm::{Found, MmId, VmFlags, find_any, find_entry, read_pte};
@@ -357,6 +358,14 @@ async fn gup_fast(
 
 /// One page of the lockless pin.
 async fn gup_pte(cx: Cx<'_>, at: PhysAddr, want: Want, how: FastPin, read: ReadPin) -> Option<Pfn> {
+    if how == FastPin::Marked {
+        let pfn = grants(read_pte(cx, at).await, want.write)?;
+        if !page_is_marked(cx, pfn).await {
+            return None;
+        }
+        pin::grab_page(cx, pfn, want.foll).await;
+        return Some(pfn);
+    }
     let mut write = want.write || how == FastPin::WritableOnly || read == ReadPin::Own;
     let pfn = grants(read_pte(cx, at).await, write)?;
     if !write && read != ReadPin::AsAsked && page_is_anon(cx, pfn).await {
@@ -390,6 +399,9 @@ async fn gup_huge_pmd(
     how: FastPin,
     pages: &mut Vec<Pfn>,
 ) {
+    if how == FastPin::Marked {
+        return;
+    }
     let write = want.write || how == FastPin::WritableOnly;
     let Some(head) = grants(pte, write) else {
         return;

@@ -24,6 +24,8 @@ bitflags! {
         const WRITE = 1;
         /// Left out at fork (`MADV_DONTFORK`).
         const DONTCOPY = 1 << 1;
+        /// Copied at fork, if the kernel knows the advice.
+        const COPYFORK = 1 << 2;
         /// Of huge pages (`VM_HUGETLB`).
         const HUGE = 1 << 8;
     }
@@ -66,6 +68,8 @@ pub struct Mm {
     pub cpumask: CpuSet,
     /// Something here was pinned once (`has_pinned`).
     pub has_pinned: bool,
+    /// Pins of pages whose reverse map begins here, where a patch counts them.
+    pub root_pins: u32,
     /// Odd while fork takes write access away (`write_protect_seq`).
     pub write_protect_seq: u64,
     // mmap_sem, or the patch's own lock:

@@ -60,6 +60,18 @@ pub trait Patch: Sync {
     fn fork_copy(&self) -> Option<ForkCopy> {
         None
     }
+    /// What fork does with a marked page that it has just shared; `None`: nothing more.
+    fn fork_decow(&self) -> Option<Decow> {
+        None
+    }
+    /// Whether fork copies every page of mappings that say so (`MADV_DONTCOW`).
+    fn fork_copies_mappings(&self) -> Option<bool> {
+        None
+    }
+    /// Whether pins are counted at the root of the reverse map of their page.
+    fn pins_per_root(&self) -> Option<bool> {
+        None
+    }
     /// What fork undoes when it has no memory for such a copy.
     fn fork_enomem(&self) -> Option<ForkEnomem> {
         None
@@ -172,6 +184,18 @@ pub enum ForkAnon {
     CopyIfForeignLocked,
     /// Copy it if it may be pinned by a count of pins; the parent's entry is not touched.
     CopyIfDmaPinned,
+    /// Copy it if any page of its root is pinned.
+    CopyIfRootPinned,
+}
+
+/// See [`Patch::fork_decow`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Decow {
+    /// Give the child a copy, made without the locks; that its entry is as it was left is taken for
+    /// granted.
+    Assert,
+    /// The same; an entry that changed is cleared, and fork begins with it again.
+    Retry,
 }
 
 /// See [`Patch::dma_pins`].
@@ -293,6 +317,8 @@ pub enum FastPin {
     Plain,
     /// The same, but only of entries that may be written, whatever the pin is for.
     WritableOnly,
+    /// Only of pages that are marked.
+    Marked,
     /// And mark the page.
     Mark,
     /// And mark the page, then read the entry again; without the access, undo and go the slow way.

@@ -44,6 +44,7 @@ pub(crate) fn of_registration(cx: Cx<'_>) -> Foll {
 pub(crate) async fn grab_page(cx: Cx<'_>, pfn: Pfn, foll: Foll) {
     if foll == Foll::Get {
         get_page(cx, pfn, Holder::Pin).await;
+        count_at_root(cx, pfn, 1).await;
         return;
     }
     page_step(cx, pfn, Access::Update, |page| {
@@ -61,6 +62,7 @@ pub(crate) async fn grab_page(cx: Cx<'_>, pfn: Pfn, foll: Foll) {
 /// Gives it back (`put_page`, `unpin_user_page`).
 pub(crate) async fn release_page(cx: Cx<'_>, pfn: Pfn, foll: Foll) {
     if foll == Foll::Get {
+        count_at_root(cx, pfn, -1).await;
         put_page(cx, pfn, Holder::Pin).await;
         return;
     }
@@ -83,6 +85,31 @@ pub(crate) async fn release_page(cx: Cx<'_>, pfn: Pfn, foll: Foll) {
             cx.drop_reference(head, Holder::Pin);
         })
         .await;
+}
+
+/// Counts a pin at the root of the page's reverse map, if the kernel does that.
+async fn count_at_root(cx: Cx<'_>, pfn: Pfn, by: i32) {
+    if cx.ask(|patch| patch.pins_per_root()) != Some(true) {
+        return;
+    }
+    if let Some(root) = root_of(cx, pfn) {
+        let change = |mm: &mut Mm| mm.root_pins = mm.root_pins.saturating_add_signed(by);
+        mm_step(cx, root, Access::Update, change).await;
+    }
+}
+
+/// Whether any page of the root of the page's reverse map is pinned.
+pub(crate) async fn root_is_pinned(cx: Cx<'_>, pfn: Pfn) -> bool {
+    match root_of(cx, pfn) {
+        Some(root) => mm_step(cx, root, Access::Read, |mm| mm.root_pins > 0).await,
+        None => false,
+    }
+}
+
+/// The address space where the page was first mapped, while it is there; it stands for the root.
+fn root_of(cx: Cx<'_>, pfn: Pfn) -> Option<MmId> {
+    let root = cx.pages.borrow().get(pfn)?.mapping?;
+    cx.mms.borrow().contains_key(root).then_some(root)
 }
 
 async fn mm_step<R: Word>(

@@ -231,6 +231,20 @@ impl<'w> Setup<'w> {
         });
     }
 
+    /// The mapping at `at` has the advice to be copied at fork.
+    pub fn copied_at_fork(&mut self, process: ProcessId, at: VirtAddr) {
+        let mm = self.mm_of(process);
+        let mut mms = self.cx.mms.borrow_mut();
+        let vma = mms[mm].vmas.get_mut(&at.get()).expect("made by map()");
+        vma.flags |= crate::mm::VmFlags::COPYFORK;
+    }
+
+    /// The page at `at` was pinned once, and has the mark of that.
+    pub fn pinned_once(&mut self, process: ProcessId, at: VirtAddr) {
+        let pfn = self.age(process, at, mmu::PAGE_SIZE as u64)[0];
+        self.cx.pages.borrow_mut().get_mut(pfn).flags |= PageFlags::GUP;
+    }
+
     /// Only so many frames are free. Said last.
     pub fn free_frames(&mut self, frames: u32) {
         self.cx.zone.borrow_mut().limit(frames);

@@ -4,6 +4,8 @@
 mod copy_if_foreign;
 mod copy_if_foreign_locked;
 mod count_is_one;
+mod decow_at_fork;
+mod decow_retry;
 mod dio_fork_sem;
 mod dio_fork_sem_to_end;
 mod dio_ranges;
@@ -12,6 +14,7 @@ mod dio_ranges_ignore_signal;
 mod dio_ranges_round_up;
 mod direct_io_pins;
 mod dma_pins;
+mod dontcow_advice;
 mod drain_first;
 mod fast_entry_unshares;
 mod fast_gup;
@@ -47,6 +50,7 @@ mod pg_gup_recheck;
 mod pg_gup_write;
 mod pin_referenced;
 mod pins_hold_fork_lock;
+mod pins_per_root;
 mod read_pin_owns;
 mod read_pin_owns_masked;
 mod read_pin_unshares;
@@ -88,6 +92,10 @@ pub const ALL: &[&dyn Patch] = &[
     &fork_copy_atomic::ForkCopyAtomic,
     &fork_enomem_leaks::ForkEnomemLeaks,
     &high_page_tables::HighPageTables,
+    &decow_at_fork::DecowAtFork,
+    &decow_retry::DecowRetry,
+    &dontcow_advice::DontcowAdvice,
+    &pins_per_root::PinsPerRoot,
     &copy_if_foreign::CopyIfForeign,
     &copy_if_foreign_locked::CopyIfForeignLocked,
     &page_lock_over_io::PageLockOverIo,
@@ -437,6 +445,41 @@ pub const ROWS: &[Row] = &[
         patches: &["pg-gup", "pg-gup-fast", "pg-gup-recheck", "pg-gup-huge"],
         set: &[],
         about: "B02, and the same rule for huge pages at fork",
+    },
+    Row {
+        id: "B11",
+        kernel: Some("v2.6.18"),
+        patches: &["dontcow-advice", "fork-flush-before-copy"],
+        set: &[],
+        about: "a mapping with the advice is copied at fork, each page after a flush",
+    },
+    Row {
+        id: "B13",
+        kernel: Some("v2.6.29"),
+        patches: &["decow-at-fork", "fork-copy-leaks"],
+        set: &[],
+        about: "pins own and mark their pages; fork replaces the child's share by a copy",
+    },
+    Row {
+        id: "B14",
+        kernel: Some("v2.6.29"),
+        patches: &["decow-at-fork"],
+        set: &[],
+        about: "B13 without the leak: a lockless pin that looks once, without a barrier",
+    },
+    Row {
+        id: "B18",
+        kernel: Some("v2.6.29"),
+        patches: &["decow-at-fork", "decow-retry"],
+        set: &[],
+        about: "B13 without the leak, and with a second try for an entry that changed",
+    },
+    Row {
+        id: "B53",
+        kernel: Some("v2.6.18"),
+        patches: &["pins-per-root"],
+        set: &[],
+        about: "pins counted at the root of the reverse map",
     },
     Row {
         id: "B26",

@@ -91,6 +91,20 @@ impl Reproducer for DioFork {
                 max: 1,
             },
             Parameter {
+                name: "dontcow",
+                about: "1: the page has the advice to be copied at fork",
+                default: 0,
+                min: 0,
+                max: 1,
+            },
+            Parameter {
+                name: "marked",
+                about: "1: the page was pinned once before",
+                default: 0,
+                min: 0,
+                max: 1,
+            },
+            Parameter {
                 name: "early",
                 about: "1: the reader forks first; that child shares the page until the read is over",
                 default: 0,
@@ -267,6 +281,32 @@ impl Reproducer for DioFork {
                     .fixes(&["A20"])
                     .set(&[("segments", 2), ("fork", 0)])
                     .words(&["DEADLOCK"]),
+                Verdict::of("B11", "FWD")
+                    .bounded(3)
+                    .fixes(&["B11"])
+                    .set(&[("dontcow", 1)]),
+                Verdict::of("B11.unmarked", "FWD")
+                    .bounded(3)
+                    .fixes(&["B11"])
+                    .words(LOST),
+                Verdict::of("B13", "FWD")
+                    .bounded(3)
+                    .fixes(&["B13"])
+                    .words(&["LEAK"]),
+                Verdict::of("B14", "FAST")
+                    .bounded(3)
+                    .fixes(&["B14"])
+                    .set(&[("marked", 1)]),
+                Verdict::of("B18", "FWD").bounded(3).fixes(&["B18"]),
+                Verdict::of("B18.fast", "FAST")
+                    .bounded(3)
+                    .fixes(&["B18"])
+                    .set(&[("marked", 1)]),
+                Verdict::of("B18.read-only", "FWD")
+                    .bounded(3)
+                    .fixes(&["B18"])
+                    .set(&[("fork", READ_ONLY), ("pin", ASYNC)]),
+                Verdict::of("B53.forward", "FWD").bounded(3).fixes(&["B53"]),
                 Verdict::of("A53", "CTX")
                     .exhaustive()
                     .fixes(&["A01"])
@@ -382,6 +422,12 @@ impl Reproducer for DioFork {
         let memory = if store < PAGE { PAGE } else { 2 * PAGE };
         let page = setup.map(process, memory);
         setup.fill(process, page, memory, 0x11);
+        if params.get("dontcow") == 1 {
+            setup.copied_at_fork(process, page);
+        }
+        if params.get("marked") == 1 {
+            setup.pinned_once(process, page);
+        }
         let at = page + SECTOR;
         let each = SECTOR * bios;
         let early = params.get("early") == 1;

@@ -79,6 +79,7 @@ impl Reproducer for DioRev {
                     .set(&[("fork", 0)])
                     .words(&["COST"])
                     .budgets(LOCKLESS),
+                Verdict::of("B18.reverse", "REV").bounded(3).fixes(&["B18"]),
                 Verdict::of("U10", "REV").bounded(3).fixes(&["U10"]),
                 Verdict::of("U11", "REV")
                     .bounded(3)

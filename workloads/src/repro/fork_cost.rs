@@ -44,6 +44,20 @@ impl Reproducer for ForkCost {
                 min: 0,
                 max: 1024,
             },
+            Parameter {
+                name: "dontcow",
+                about: "1: the memory has the advice to be copied at fork",
+                default: 0,
+                min: 0,
+                max: 1,
+            },
+            Parameter {
+                name: "again",
+                about: "1: and forks again when nothing is pinned",
+                default: 0,
+                min: 0,
+                max: 1,
+            },
         ]
     }
 
@@ -68,6 +82,14 @@ impl Reproducer for ForkCost {
             Budget::at_least("pages copied at fork", 1),
             Budget::at_most("pages copied at fork", 1),
         ];
+        const NO_FAULT: &[Budget] = &[Budget::at_most("pages reused", 0)];
+        const FOUR_COPIES: &[Budget] = &[
+            Budget::at_least("pages copied at fork", 4),
+            Budget::at_most("pages copied at fork", 4),
+        ];
+        const FOUR: &[(&str, u64)] = &[("kib", 16), ("pinned", 1)];
+        const FOUR_AGAIN: &[(&str, u64)] = &[("kib", 16), ("pinned", 1), ("again", 1)];
+        const COST: &[&str] = &["COST"];
         const {
             &[
                 Verdict::of("A54.before", "COST")
@@ -91,6 +113,34 @@ impl Reproducer for ForkCost {
                     .sampled(20)
                     .fixes(&["A41"])
                     .budgets(NO_COPY),
+                Verdict::of("B11.cost", "COST")
+                    .sampled(20)
+                    .fixes(&["B11"])
+                    .set(&[("kib", 16), ("dontcow", 1)])
+                    .words(COST)
+                    .budgets(NO_COPY),
+                Verdict::of("B18.cost", "COST")
+                    .sampled(20)
+                    .fixes(&["B18"])
+                    .set(FOUR)
+                    .words(COST)
+                    .budgets(NO_FAULT),
+                Verdict::of("B02.fault", "COST")
+                    .sampled(20)
+                    .fixes(&["B02"])
+                    .set(FOUR)
+                    .budgets(NO_FAULT),
+                Verdict::of("B53", "COST")
+                    .sampled(20)
+                    .fixes(&["B53"])
+                    .set(FOUR)
+                    .words(COST)
+                    .budgets(ONE_COPY),
+                Verdict::of("B53.again", "COST")
+                    .sampled(20)
+                    .fixes(&["B53"])
+                    .set(FOUR_AGAIN)
+                    .budgets(FOUR_COPIES),
                 Verdict::of("A54.pinned", "COST")
                     .sampled(20)
                     .fixes(&["A41"])
@@ -104,6 +154,10 @@ impl Reproducer for ForkCost {
         let process = setup.empty_process("fork-cost");
         setup.keep_memory(process);
         let memory = setup.map(process, params.get("kib") * 1024);
+        if params.get("dontcow") == 1 {
+            setup.copied_at_fork(process, memory);
+        }
+        let again = params.get("again") == 1;
         let pinned = params.get("pinned") * PAGE;
         setup.thread(process, "forker", 0, move |user: User<'w>| async move {
             let region = match pinned {
@@ -112,8 +166,13 @@ impl Reproducer for ForkCost {
             };
             let child = user.fork(|_| async { 0 }).await;
             let _ = user.wait(child.ok()).await;
+            user.store_u32(memory, 1).await;
             if let Some(region) = region {
                 let _ = user.unregister(region).await;
+            }
+            if again {
+                let child = user.fork(|_| async { 0 }).await;
+                let _ = user.wait(child.ok()).await;
             }
         });
     }

@@ -2,7 +2,7 @@
 
 use os::{Setup, User};
 
-use crate::{Params, Reproducer, Verdict};
+use crate::{Parameter, Params, Reproducer, Verdict};
 
 const STORY: &str = "\
 A page of a process is pinned, so fork copies it at once. A thread whose TLB has the page as writable \
@@ -30,6 +30,16 @@ impl Reproducer for Snap {
 
     fn story(&self) -> &'static str {
         STORY
+    }
+
+    fn parameters(&self) -> &'static [Parameter] {
+        &[Parameter {
+            name: "dontcow",
+            about: "1: nothing is pinned, and the page has the advice to be copied at fork",
+            default: 0,
+            min: 0,
+            max: 1,
+        }]
     }
 
     fn cpus(&self) -> u16 {
@@ -63,6 +73,15 @@ impl Reproducer for Snap {
                 Verdict::of("B02.flush", "SNAP")
                     .bounded(3)
                     .fixes(&["B02.flush"]),
+                Verdict::of("B11.snap", "SNAP")
+                    .bounded(3)
+                    .fixes(&["B11"])
+                    .set(&[("dontcow", 1)]),
+                Verdict::of("B11.torn", "SNAP")
+                    .bounded(2)
+                    .fixes(&["dontcow-advice"])
+                    .set(&[("dontcow", 1)])
+                    .words(TORN),
                 Verdict::of("U13.snap", "SNAP")
                     .bounded(2)
                     .fixes(&["U13"])
@@ -72,11 +91,20 @@ impl Reproducer for Snap {
         }
     }
 
-    fn prepare<'w>(&self, setup: &mut Setup<'w>, _params: &Params) {
+    fn prepare<'w>(&self, setup: &mut Setup<'w>, params: &Params) {
         let process = setup.empty_process("snap");
         setup.keep_memory(process);
         let page = setup.map(process, PAGE);
+        let dontcow = params.get("dontcow") == 1;
+        if dontcow {
+            setup.copied_at_fork(process, page);
+        }
         setup.thread(process, "forker", 0, move |user: User<'w>| async move {
+            if dontcow {
+                let child = user.fork(|_| async { 0 }).await;
+                child.expect("memory is free");
+                return;
+            }
             let region = user.register(page + PINNED, 512, true).await;
             let region = region.expect("mapped");
             let child = user.fork(|_| async { 0 }).await;

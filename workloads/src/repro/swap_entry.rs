@@ -43,6 +43,11 @@ impl Reproducer for SwapEntry {
                     .fixes(&["B02", "fork-copy-unlocked"])
                     .words(&["SWAPENT"])
                     .bounded(1),
+                Verdict::of("B13.swap", "SWPENT")
+                    .fixes(&["B14"])
+                    .words(&["BUG"])
+                    .bounded(1),
+                Verdict::of("B18.swap", "SWPENT").fixes(&["B18"]).bounded(1),
             ]
         }
     }

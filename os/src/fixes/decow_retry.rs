@@ -1,0 +1,26 @@
+//! The child's entry that changed while fork copied is cleared, and fork begins with it again.
+//!
+//! Who: Nick Piggin, linux-mm, 2009-03-16 16:01; row B18. Breaks: nothing known. Costs: as
+//! `decow-at-fork`.
+
+use crate::patch::{Decow, Patch};
+
+pub struct DecowRetry;
+
+impl Patch for DecowRetry {
+    fn name(&self) -> &'static str {
+        "decow-retry"
+    }
+
+    fn about(&self) -> &'static str {
+        "and begins again with an entry that changed meanwhile"
+    }
+
+    fn builds_on(&self) -> &'static [&'static str] {
+        &["decow-at-fork"]
+    }
+
+    fn fork_decow(&self) -> Option<Decow> {
+        Some(Decow::Retry)
+    }
+}
