@@ -33,3 +33,18 @@ fn the_mark_makes_fork_a_few_percent_dearer_and_copies_nothing_that_is_not_pinne
 fn segments_that_share_a_page_hold_it_once_each() {
     hold(&["A53"]);
 }
+
+#[test]
+fn a_copy_made_after_sharing_needs_a_second_try_and_no_second_look_of_the_pin() {
+    hold(&["B13", "B14", "B18", "B02.fault"]);
+}
+
+#[test]
+fn a_mapping_copied_by_advice_is_whole_where_the_flush_comes_first() {
+    hold(&["B11"]);
+}
+
+#[test]
+fn a_count_at_the_root_copies_what_nobody_pinned_and_forgets() {
+    hold(&["B53"]);
+}
