@@ -75,7 +75,10 @@ fn an_unknown_name_is_answered_with_the_nearest() {
             vec!["run", "forkscrew", "--fix", "pg-gpu"],
             ["`pg-gpu`", "`pg-gup`"],
         ),
-        (vec!["run", "forkscrew", "--fix", "B022"], ["`B022`", "`B02`"]),
+        (
+            vec!["run", "forkscrew", "--fix", "B022"],
+            ["`B022`", "`B02`"],
+        ),
         (
             vec!["run", "forkscrew", "--flush", "nevr"],
             ["flush policy `nevr`", "`never`"],
