@@ -160,6 +160,7 @@ pub struct Registry {
     pub(crate) reproducers: Vec<&'static dyn Reproducer>,
     pub(crate) kernels: &'static [BaseKernel],
     pub(crate) fixes: Vec<&'static dyn Patch>,
+    pub(crate) mutations: &'static [&'static dyn Patch],
     pub(crate) rows: Vec<Row>,
     pub(crate) policies: Vec<&'static dyn FlushPolicy>,
     pub(crate) choosers: Vec<ChooserKind>,
@@ -172,6 +173,7 @@ impl Registry {
             reproducers: workloads::CATALOGUE.to_vec(),
             kernels: os::fixes::KERNELS,
             fixes: os::fixes::ALL.to_vec(),
+            mutations: os::fixes::mutations::ALL,
             rows: os::fixes::ROWS.to_vec(),
             policies: os::flush::ALL.to_vec(),
             choosers: emu::CHOOSERS.to_vec(),
@@ -220,10 +222,14 @@ impl Registry {
         find("kernel", self.kernels, |it| it.name, name)
     }
 
-    /// Finds a patch by its name, or a row by its id.
+    fn patches(&self) -> Vec<&'static dyn Patch> {
+        self.fixes.iter().chain(self.mutations).copied().collect()
+    }
+
+    /// Finds a patch or a mutation by its name, or a row by its id.
     pub fn fix(&self, name: &str) -> Result<Fix, Error> {
         let mut all: Vec<(&str, Fix)> = self
-            .fixes
+            .patches()
             .iter()
             .map(|it| (it.name(), Fix::Patch(*it)))
             .collect();
@@ -231,9 +237,9 @@ impl Registry {
         find("fix or row", &all, |it| it.0, name).map(|it| it.1)
     }
 
-    /// Finds a patch.
+    /// Finds a patch or a mutation.
     pub fn patch(&self, name: &str) -> Result<&'static dyn Patch, Error> {
-        find("fix", &self.fixes, |it| it.name(), name).copied()
+        find("fix", &self.patches(), |it| it.name(), name).copied()
     }
 
     /// Finds a flush policy.

@@ -343,6 +343,7 @@ fn list_names_what_run_accepts() {
         ("reproducers", "forkscrew"),
         ("kernels", "v2.6.29"),
         ("fixes", "pg-gup"),
+        ("mutations", "no-recheck"),
         ("rows", "B02"),
         ("flush", "never"),
         ("machines", "skylake-2s"),

@@ -147,8 +147,9 @@ impl emu::Word for Entry {
 /// Enters the buffers of a request, when no copy is under way; takes a reference on the address
 /// space as one of its users.
 pub(crate) async fn io_begins(cx: Cx<'_>, id: DioId) -> Result<(), Errno> {
-    let Some(kind) = cx.range_lock() else {
-        return Ok(());
+    let kind = match cx.range_lock() {
+        None | Some(RangeLock::NotEntered) => return Ok(()),
+        Some(kind) => kind,
     };
     let _span = cx.machine.span("dio_range_lock");
     let (mm, number, segments) = {

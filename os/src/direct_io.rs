@@ -226,9 +226,7 @@ pub(crate) fn lba_of(cx: Cx<'_>, what: &Transferring) -> u64 {
 /// All is queued. Whoever is synchronous waits, releases and is done; an asynchronous request is
 /// left to the interrupt, unless its transfers are over already.
 pub(crate) async fn wait_and_release(cx: Cx<'_>, id: DioId, asynchronous: bool) {
-    if asynchronous {
-        fork_lock::call_returns(cx, id).await;
-    }
+    fork_lock::all_queued(cx, id, asynchronous).await;
     let number = cx.requests.borrow().all[id].number;
     let mut over = false;
     cx.machine

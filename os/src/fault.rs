@@ -237,12 +237,13 @@ async fn lock_for_reuse<'w>(
         .unwrap_or(BusyPageLock::Copy)
     {
         BusyPageLock::Copy => (Locked::Busy, ptl),
-        BusyPageLock::Wait => {
+        how @ (BusyPageLock::Wait | BusyPageLock::WaitBlindly) => {
             get_page(cx, page, Holder::Hand).await;
             ptl.unlock().await;
             lock_page(cx, page).await;
             let ptl = cx.machine.spin_lock(cx.mm(fault.mm).ptl).await;
-            let same = pte_same(read_pte(cx, fault.at).await, pte);
+            let same =
+                how == BusyPageLock::WaitBlindly || pte_same(read_pte(cx, fault.at).await, pte);
             if !same {
                 unlock_page(cx, page).await;
             }

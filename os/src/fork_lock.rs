@@ -48,9 +48,14 @@ pub(crate) async fn io_begins(cx: Cx<'_>, id: DioId) {
     }
 }
 
-/// All of an asynchronous request is queued, and the call returns.
-pub(crate) async fn call_returns(cx: Cx<'_>, id: DioId) {
-    if cx.fork_lock() == ForkLock::Call {
+/// All of a request is queued; if it is asynchronous, the call returns.
+pub(crate) async fn all_queued(cx: Cx<'_>, id: DioId, asynchronous: bool) {
+    let over = match cx.fork_lock() {
+        ForkLock::Submit => true,
+        ForkLock::Call => asynchronous,
+        ForkLock::None | ForkLock::Io | ForkLock::Pins => false,
+    };
+    if over {
         page_guard::release_whole(cx, id).await;
     }
 }

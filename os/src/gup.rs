@@ -347,7 +347,8 @@ async fn gup_fast(
         va = va + (pinned * mmu::PAGE_SIZE) as u64;
     }
     cx.machine.set_irqs(true);
-    if pin::read_write_protect_seq(cx, mm, want.foll).await != seq {
+    let again = cx.ask(|patch| patch.write_protect_seq_again()) != Some(false);
+    if again && pin::read_write_protect_seq(cx, mm, want.foll).await != seq {
         for pfn in pages.drain(first..) {
             pin::release_page(cx, pfn, want.foll).await;
             cx.count("fast pins undone", 1);

@@ -48,6 +48,10 @@ pub trait Patch: Sync {
     fn write_protect_seq(&self) -> Option<bool> {
         None
     }
+    /// Whether the lockless pin then asks, when it is through, whether a fork came meanwhile.
+    fn write_protect_seq_again(&self) -> Option<bool> {
+        None
+    }
     /// Who takes pins that are counted apart from references.
     fn dma_pins(&self) -> Option<DmaPins> {
         None
@@ -256,6 +260,8 @@ pub enum BusyPageLock {
     Copy,
     /// Wait for the lock, look at the entry again, then decide.
     Wait,
+    /// Wait for the lock, then decide.
+    WaitBlindly,
 }
 
 /// See [`Patch::wp_reuse`].
@@ -381,6 +387,8 @@ pub enum RangeLock {
     RoundsUp,
     /// A signal ends the wait, and the I/O goes on without a range.
     IgnoresSignal,
+    /// Only faults ask: no range is ever entered.
+    NotEntered,
     /// A fault on a huge page asks for the range from its address to its size.
     HugeSize,
 }
@@ -390,6 +398,8 @@ pub enum RangeLock {
 pub enum ForkLock {
     /// Not at all.
     None,
+    /// Direct I/O, until its transfers are queued.
+    Submit,
     /// Direct I/O, until the call returns.
     Call,
     /// Direct I/O, until the request is over.

@@ -29,6 +29,7 @@ enum Kind {
     Reproducers,
     Kernels,
     Fixes,
+    Mutations,
     Rows,
     Flush,
     Machines,
@@ -104,11 +105,8 @@ fn entries(registry: &Registry, kind: Kind) -> Vec<Entry> {
             .iter()
             .map(|it| Entry::new(it.name, it.about, labelled("patches", it.patches)))
             .collect(),
-        Kind::Fixes => registry
-            .fixes
-            .iter()
-            .map(|it| Entry::new(it.name(), it.about(), labelled("builds on", it.builds_on())))
-            .collect(),
+        Kind::Fixes => patches(&registry.fixes),
+        Kind::Mutations => patches(registry.mutations),
         Kind::Rows => rows(registry),
         Kind::Flush => registry
             .policies
@@ -122,6 +120,12 @@ fn entries(registry: &Registry, kind: Kind) -> Vec<Entry> {
             .map(|it| Entry::new(it.name, it.about, argument(it)))
             .collect(),
     }
+}
+
+fn patches(all: &[&'static dyn os::patch::Patch]) -> Vec<Entry> {
+    all.iter()
+        .map(|it| Entry::new(it.name(), it.about(), labelled("builds on", it.builds_on())))
+        .collect()
 }
 
 fn argument(kind: &ChooserKind) -> Vec<String> {

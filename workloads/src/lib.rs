@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 
 pub use catalogue::CATALOGUE;
 use os::Setup;
-pub use verdict::{Budget, Evidence, Verdict};
+pub use verdict::{Budget, Evidence, Guard, Verdict};
 
 /// A parameter of a reproducer. All are integers; booleans are 0 or 1.
 #[derive(Clone, Copy, Debug)]

@@ -77,9 +77,15 @@ pub struct Verdict {
     pub evidence: Evidence,
     /// What its counters may be: a row marked COST.
     pub budgets: &'static [Budget],
+    /// Mutations that must turn a clean row red, each with the words that it must then show.
+    pub guards: &'static [Guard],
     /// What a reader should know about it.
     pub note: &'static str,
 }
+
+/// A mutation, and the words that a clean row shows with it. Where the program's own check may
+/// notice the same failure, CHECK is among them.
+pub type Guard = (&'static str, &'static [&'static str]);
 
 impl Verdict {
     /// A row that is clean on the reproducer's own kernel, over 1,000 seeds, until more is said.
@@ -93,6 +99,7 @@ impl Verdict {
             words: &[],
             evidence: Evidence::Sampled(1000),
             budgets: &[],
+            guards: &[],
             note: "",
         }
     }
@@ -142,6 +149,12 @@ impl Verdict {
     /// Counters must stay within these.
     pub const fn budgets(mut self, budgets: &'static [Budget]) -> Verdict {
         self.budgets = budgets;
+        self
+    }
+
+    /// These mutations must turn it red.
+    pub const fn guards(mut self, guards: &'static [Guard]) -> Verdict {
+        self.guards = guards;
         self
     }
 

@@ -33,7 +33,7 @@ mod huge_lock_new;
 mod huge_lock_old;
 mod mmap_sem_once;
 mod mmap_sem_over_io;
-mod no_dirty_at_unpin;
+pub mod mutations;
 mod no_swap_posted;
 mod no_swap_referenced;
 mod only_reference;
@@ -82,7 +82,6 @@ pub const ALL: &[&dyn Patch] = &[
     &pin_referenced::PinReferenced,
     &unmap_count_first::UnmapCountFirst,
     &unmap_recheck::UnmapRecheck,
-    &no_dirty_at_unpin::NoDirtyAtUnpin,
     &write_pinned::WritePinned,
     &only_reference::OnlyReference,
     &drain_first::DrainFirst,
@@ -700,9 +699,10 @@ pub const ROWS: &[Row] = &[
     },
 ];
 
-/// Finds a patch by its name.
+/// Finds a patch or a mutation by its name.
 pub fn patch(name: &str) -> Option<&'static dyn Patch> {
-    ALL.iter().copied().find(|patch| patch.name() == name)
+    let mut all = ALL.iter().chain(mutations::ALL).copied();
+    all.find(|patch| patch.name() == name)
 }
 
 #[cfg(test)]

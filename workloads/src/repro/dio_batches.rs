@@ -45,7 +45,10 @@ impl Reproducer for DioBatches {
                     .fixes(&["A25"])
                     .words(&["DEADLOCK", "INVERT"])
                     .note("the second batch inverts the order whether or not anybody waits"),
-                Verdict::of("A26.batches", "FWD").bounded(3).fixes(&["A26"]),
+                Verdict::of("A26.batches", "FWD")
+                    .bounded(3)
+                    .fixes(&["A26"])
+                    .guards(&[("page-sem-at-submit", &["CHECK", "CORRUPT"])]),
                 Verdict::of("A01.batches", "FWD")
                     .bounded(3)
                     .fixes(&["A01"])

@@ -176,11 +176,15 @@ impl Reproducer for DioFork {
                     .words(LOST)
                     .note("the pin breaks copy-on-write, and does not mark"),
                 Verdict::of("A40.owned", "FWD").bounded(3).fixes(&["A40"]),
-                Verdict::of("A41", "FWD").bounded(3).fixes(&["A41"]),
+                Verdict::of("A41", "FWD")
+                    .bounded(3)
+                    .fixes(&["A41"])
+                    .guards(&[("no-pin-mark", LOST)]),
                 Verdict::of("A41.early", "FWD")
                     .bounded(3)
                     .fixes(&["A41"])
-                    .set(&[("early", 1)]),
+                    .set(&[("early", 1)])
+                    .guards(&[("no-pin-mark", LOST)]),
                 Verdict::of("A52", "FAST")
                     .bounded(3)
                     .fixes(&["A52"])
@@ -198,7 +202,10 @@ impl Reproducer for DioFork {
                     .bounded(3)
                     .fixes(&["B01"])
                     .words(LOST),
-                Verdict::of("B02", "FAST").bounded(3).fixes(&["B02"]),
+                Verdict::of("B02", "FAST")
+                    .bounded(3)
+                    .fixes(&["B02"])
+                    .guards(&[("no-recheck", LOST)]),
                 Verdict::of("B04", "FAST")
                     .bounded(3)
                     .fixes(&["B04"])
@@ -228,7 +235,8 @@ impl Reproducer for DioFork {
                 Verdict::of("U15", "FAST")
                     .bounded(3)
                     .fixes(&["U15"])
-                    .set(&[("pin", 2)]),
+                    .set(&[("pin", 2)])
+                    .guards(&[("seq-read-once", LOST)]),
                 Verdict::of("U15.direct", "FWD")
                     .bounded(3)
                     .fixes(&["U15"])
@@ -274,8 +282,19 @@ impl Reproducer for DioFork {
                     .bounded(3)
                     .fixes(&["A23"])
                     .words(LOST),
-                Verdict::of("A24", "FWD").bounded(3).fixes(&["A24"]),
-                Verdict::of("A26", "FWD").bounded(3).fixes(&["A26"]),
+                Verdict::of("A24", "FWD")
+                    .bounded(3)
+                    .fixes(&["A24"])
+                    .guards(&[("page-sem-at-submit", LOST)]),
+                Verdict::of("A24.two", "FWD")
+                    .sampled(1000)
+                    .fixes(&["A24"])
+                    .set(&[("bios", 2)])
+                    .guards(&[("page-sem-to-first", LOST)]),
+                Verdict::of("A26", "FWD")
+                    .bounded(3)
+                    .fixes(&["A26"])
+                    .guards(&[("page-sem-at-submit", LOST)]),
                 Verdict::of("A20.twice", "FWD")
                     .exhaustive()
                     .fixes(&["A20"])
@@ -315,7 +334,8 @@ impl Reproducer for DioFork {
                 Verdict::of("A30", "FWD")
                     .bounded(3)
                     .fixes(&["A30"])
-                    .set(&[("ends", 1)]),
+                    .set(&[("ends", 1)])
+                    .guards(&[("range-not-entered", LOST)]),
                 Verdict::of("A30.async", "FWD")
                     .bounded(3)
                     .fixes(&["A30"])
@@ -347,7 +367,10 @@ impl Reproducer for DioFork {
                     .bounded(3)
                     .fixes(&["A30"])
                     .set(&[("store", 0), ("ends", 1)]),
-                Verdict::of("B31", "FWD").bounded(3).fixes(&["B31"]),
+                Verdict::of("B31", "FWD")
+                    .bounded(3)
+                    .fixes(&["B31"])
+                    .guards(&[("fork-sem-to-submit", LOST)]),
                 Verdict::of("B31.async", "FWD")
                     .bounded(3)
                     .fixes(&["B31"])
@@ -359,11 +382,15 @@ impl Reproducer for DioFork {
                     .set(&[("pin", 2)])
                     .words(LOST),
                 Verdict::of("B34", "FWD").bounded(3).fixes(&["B34"]),
-                Verdict::of("B50", "FWD").bounded(3).fixes(&["B50"]),
+                Verdict::of("B50", "FWD")
+                    .bounded(3)
+                    .fixes(&["B50"])
+                    .guards(&[("fork-sem-to-submit", LOST)]),
                 Verdict::of("B50.async", "FWD")
                     .bounded(3)
                     .fixes(&["B50"])
-                    .set(&[("pin", 1)]),
+                    .set(&[("pin", 1)])
+                    .guards(&[("fork-sem-to-submit", LOST)]),
                 Verdict::of("B51", "FWD")
                     .bounded(3)
                     .fixes(&["B50"])

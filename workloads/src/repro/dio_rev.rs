@@ -85,7 +85,10 @@ impl Reproducer for DioRev {
                     .bounded(3)
                     .kernel("v2.6.29")
                     .fixes(&["cow-only-reference"]),
-                Verdict::of("B35", "REV").bounded(3).fixes(&["B35"]),
+                Verdict::of("B35", "REV")
+                    .bounded(3)
+                    .fixes(&["B35"])
+                    .guards(&[("count-untested", &["CORRUPT"])]),
             ]
         }
     }

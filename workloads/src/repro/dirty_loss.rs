@@ -38,7 +38,7 @@ impl Reproducer for DirtyLoss {
             &[
                 Verdict::of("B37", "DIRTYLOSS").sampled(100),
                 Verdict::of("B37.written", "DIRTYLOSS").sampled(100)
-                    .fixes(&["write-referenced"])
+                    .fixes(&["write-referenced"]).guards(&[("no-dirty-at-unpin", &["CORRUPT"])])
                     .note("pages are written whoever has them: the mark at unpin is enough"),
                 Verdict::of("B37.unmarked", "DIRTYLOSS").sampled(100)
                     .fixes(&["write-referenced", "no-dirty-at-unpin"])

@@ -41,7 +41,9 @@ impl Reproducer for Forkscrew {
         const {
             &[
                 Verdict::of("A06", "FWD").kernel("v2.6.18").words(LOST),
-                Verdict::of("A41", "FWD").fixes(&["A41"]),
+                Verdict::of("A41", "FWD")
+                    .fixes(&["A41"])
+                    .guards(&[("no-pin-mark", &["CHECK", "CORRUPT"])]),
                 Verdict::of("A52", "FAST").fixes(&["A52"]).words(LOST),
                 Verdict::of("B02", "FAST").fixes(&["B02"]),
                 Verdict::of("B10", "FWD").fixes(&["B10"]),

@@ -112,7 +112,7 @@ impl Reproducer for Huge {
                     .fixes(&["A33"])
                     .words(LOST)
                     .sampled(300),
-                Verdict::of("A30.huge", "HUGE").fixes(&["A30"]).bounded(2),
+                Verdict::of("A30.huge", "HUGE").fixes(&["A30"]).bounded(2).guards(&[("range-not-entered", &["CHECK", "CORRUPT"])]),
                 Verdict::of("A41.huge", "HUGE")
                     .fixes(&["A41"])
                     .words(LOST)
@@ -134,7 +134,7 @@ impl Reproducer for Huge {
                     .bounded(2),
                 Verdict::of("B02.huge", "HUGE")
                     .fixes(&["B02.huge"])
-                    .bounded(2),
+                    .bounded(2).guards(&[("no-recheck", &["CHECK", "CORRUPT"])]),
                 Verdict::of("B05.before", "COST")
                     .kernel("v2.6.29")
                     .set(PINS_ONLY)

@@ -65,14 +65,18 @@ impl Reproducer for Snap {
                     .bounded(2)
                     .fixes(&["A41"])
                     .words(TORN),
-                Verdict::of("A43", "SNAP").bounded(3).fixes(&["A43"]),
+                Verdict::of("A43", "SNAP")
+                    .bounded(3)
+                    .fixes(&["A43"])
+                    .guards(&[("no-flush-before-copy", TORN)]),
                 Verdict::of("B02.snap", "SNAP")
                     .bounded(2)
                     .fixes(&["B02"])
                     .words(TORN),
                 Verdict::of("B02.flush", "SNAP")
                     .bounded(3)
-                    .fixes(&["B02.flush"]),
+                    .fixes(&["B02.flush"])
+                    .guards(&[("no-flush-before-copy", TORN)]),
                 Verdict::of("B11.snap", "SNAP")
                     .bounded(3)
                     .fixes(&["B11"])

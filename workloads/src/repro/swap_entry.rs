@@ -38,7 +38,10 @@ impl Reproducer for SwapEntry {
                     .fixes(&["A50"])
                     .words(&["SWAPENT"])
                     .bounded(1),
-                Verdict::of("A51", "SWPENT").fixes(&["A51"]).bounded(1),
+                Verdict::of("A51", "SWPENT")
+                    .fixes(&["A51"])
+                    .bounded(1)
+                    .guards(&[("restore-blindly", &["SWAPENT"])]),
                 Verdict::of("B25", "SWPENT")
                     .fixes(&["B02", "fork-copy-unlocked"])
                     .words(&["SWAPENT"])

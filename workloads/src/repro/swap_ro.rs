@@ -94,7 +94,8 @@ impl Reproducer for SwapRo {
                     .kernel("v2.6.18")
                     .fixes(&["A45", "count-is-one", "unmap-unless-referenced"])
                     .set(&[("scans", 2)])
-                    .bounded(1),
+                    .bounded(1)
+                    .guards(&[("unmap-untested", &["CHECK", "CORRUPT"])]),
                 Verdict::of("B40.lockless", "SWAPRO")
                     .fixes(&["B40"])
                     .words(&["CHECK", "CORRUPT"])

@@ -50,6 +50,12 @@ impl Reproducer for Takeover {
                     .words(&["CHECK", "CORRUPT"])
                     .bounded(1),
                 Verdict::of("A45", "TAKEOVER").fixes(&["A45"]).bounded(1),
+                Verdict::of("A45.unmapped", "TAKEOVER")
+                    .fixes(&["A45"])
+                    .set(&[("scans", 3)])
+                    .sampled(1000)
+                    .note("the third scan unmaps the page that the second found in use")
+                    .guards(&[("wait-blindly", &["SWAPENT"])]),
                 Verdict::of("U02.takeover", "TAKEOVER")
                     .kernel("v2.6.29")
                     .bounded(1),

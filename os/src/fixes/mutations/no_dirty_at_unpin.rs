@@ -1,6 +1,6 @@
-//! A mutation: direct I/O does not mark the pages it wrote dirty when it gives them back.
-//!
-//! Row B37 asks of every user of pins whether it does; direct I/O does, in both completions.
+//! Direct I/O does not mark the pages it wrote dirty when it gives them back. Row B37 asks of every
+//! user of pins whether it does; direct I/O does, in both completions. Guards B37 where reclaim
+//! writes pinned pages.
 
 use crate::patch::Patch;
 

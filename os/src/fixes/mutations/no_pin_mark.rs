@@ -1,0 +1,24 @@
+//! A pin under the page-table lock leaves no mark, so fork takes its page for one that nobody
+//! pinned. Guards A41.
+
+use crate::patch::{Patch, PinMark};
+
+pub struct NoPinMark;
+
+impl Patch for NoPinMark {
+    fn name(&self) -> &'static str {
+        "no-pin-mark"
+    }
+
+    fn about(&self) -> &'static str {
+        "a pin under the page-table lock leaves no mark"
+    }
+
+    fn builds_on(&self) -> &'static [&'static str] {
+        &["pg-gup"]
+    }
+
+    fn pin_mark(&self) -> Option<PinMark> {
+        Some(PinMark::None)
+    }
+}
