@@ -72,6 +72,25 @@ impl Replay {
         Ok(report)
     }
 
+    /// The same choices as far as they can be made, and then as a search begins: for a run whose
+    /// code has changed since it was saved. Where simulated time chose, it chooses again.
+    pub fn follow(&self) -> Report {
+        let mut configuration = Configuration::clone(&self.configuration);
+        configuration.saved = None;
+        let cpus = configuration.cpus;
+        let timed = configuration.chooser.keeps_time();
+        Arc::new(configuration).boot(|session| {
+            if timed {
+                return session.run(self.seed());
+            }
+            let turns = self.file.segments.iter().map(|it| (it.actor, it.steps));
+            let follow = emu::explore::Follow::new(turns, cpus, Default::default());
+            session.begin_with(Some(Box::new(follow)), self.seed());
+            let stop = session.go_on(&mut |_| {});
+            session.end(self.seed(), stop)
+        })
+    }
+
     /// Goes to just after `step`, and looks.
     pub fn at<R>(
         &self,

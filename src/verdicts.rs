@@ -3,6 +3,11 @@
 //! A row that must fail is first looked for among sampled schedules, which find most failures at
 //! once; what is not found there is searched for. A row that must be clean is searched to its
 //! bound. What a result rests on is what was done, whatever the catalogue asks for.
+//!
+//! A clean row proves little if nothing can hurt it: its guards are mutations of the kernel, each of
+//! which must turn it red ([`Verdicts::guards`]).
+
+mod table;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,10 +16,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
-use workloads::{Evidence, Reproducer, Verdict};
+use workloads::{Evidence, Guard, Reproducer, Verdict};
 
 use crate::suggest::hint;
-use crate::{Error, Exploration, Explore, Registry, Run};
+use crate::{Error, Exploration, Explore, Explored, Registry, Run};
+
+pub use table::{markdown, table};
 
 /// Sampled schedules among which a failure is looked for before it is searched for.
 const WITNESSES: u64 = 20_000;
@@ -23,10 +30,14 @@ const QUICK_WITNESSES: u64 = 3_000;
 /// Runs of a search for one row, when nobody says: beyond them a row rests on less than it
 /// asks for, and says so.
 const MOST_SCHEDULES: u64 = 60_000;
-/// The same for a quick look.
+/// The same for a quick look, at a row that must be clean; one that must fail gets more.
 const QUICK_SCHEDULES: u64 = 1_000;
+const QUICK_FOR_FAILURE: u64 = 20_000;
 /// Seeds of a sampled row in a quick look.
 const QUICK_SEEDS: u64 = 20;
+/// Preemptions up to which a row that asks for every interleaving is searched, where those are too
+/// many.
+const SOME_PREEMPTIONS: u32 = 3;
 
 /// Rows to be run.
 pub struct Verdicts {
@@ -43,6 +54,8 @@ pub struct Verdicts {
 struct Row {
     reproducer: &'static dyn Reproducer,
     verdict: Verdict,
+    /// The patch on top of it, and what it must show then.
+    guard: Option<Guard>,
 }
 
 /// What a row gave, as JSON and in the table.
@@ -58,6 +71,9 @@ pub struct Judged {
     pub kernel: String,
     /// Patches and rows, as the catalogue names them.
     pub fixes: Vec<&'static str>,
+    /// The patch on top of them that must turn it red, when guards are judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guard: Option<&'static str>,
     /// Words it must show; none means clean.
     pub expected: Vec<&'static str>,
     /// Words it showed.
@@ -104,6 +120,7 @@ impl Verdicts {
                 it.verdicts().iter().map(|verdict| Row {
                     reproducer: *it,
                     verdict: *verdict,
+                    guard: None,
                 })
             })
             .collect();
@@ -135,6 +152,20 @@ impl Verdicts {
             jobs: None,
             save: None,
         })
+    }
+
+    /// Not these rows, but each of them with each of its guards, which must turn it red.
+    pub fn guards(mut self) -> Verdicts {
+        let guarded = |row: &Row| {
+            let row = *row;
+            let guards = row.verdict.guards.iter();
+            guards.map(move |guard| Row {
+                guard: Some(*guard),
+                ..row
+            })
+        };
+        self.rows = self.rows.iter().flat_map(guarded).collect();
+        self
     }
 
     /// With smaller bounds: all rows in under two minutes.
@@ -215,17 +246,7 @@ impl Verdicts {
 
     fn judge(&self, row: &Row) -> Result<Judged, Error> {
         let verdict = &row.verdict;
-        let mut run = Run::of_in(&self.registry, row.reproducer.name())?;
-        if let Some(kernel) = verdict.kernel {
-            run = run.kernel(kernel)?;
-        }
-        for fix in verdict.fixes {
-            run = run.fix(fix)?;
-        }
-        for (key, value) in verdict.set {
-            run = run.set(key, &value.to_string())?;
-        }
-        run = run.budgets(verdict.budgets);
+        let run = row.run(&self.registry)?;
         let mut explored = self.explore(row, &run)?;
         let witness = match &mut explored.first_failure {
             Some(first) => {
@@ -247,8 +268,9 @@ impl Verdicts {
             reproducer: row.reproducer.name(),
             kernel: explored.configuration.kernel.name.to_string(),
             fixes: verdict.fixes.to_vec(),
-            expected: verdict.words.to_vec(),
-            ok: agree(verdict.words, &explored.words),
+            guard: row.guard.map(|it| it.0),
+            expected: row.words().to_vec(),
+            ok: agree(row.words(), &explored.words),
             got: explored.words,
             evidence: explored.explored.to_string(),
             schedules: explored.schedules,
@@ -258,44 +280,66 @@ impl Verdicts {
     }
 
     fn explore(&self, row: &Row, run: &Run) -> Result<Exploration, Error> {
-        let verdict = &row.verdict;
-        let most = match verdict.evidence {
-            Evidence::Sampled(seeds) => {
-                let seeds = u64::from(seeds);
-                let seeds = if self.quick {
-                    seeds.min(QUICK_SEEDS)
-                } else {
-                    seeds
-                };
-                let timed = Explore::new(run.clone().chooser("timed")?);
-                return self.budgeted(timed, Some(seeds)).run();
-            }
-            Evidence::Bounded(most) => Some(most),
-            Evidence::Exhaustive => None,
-        };
-        if !verdict.words.is_empty() {
-            let sampled = Explore::new(run.clone().chooser("pct:4")?).until(verdict.words);
-            let witnesses = if self.quick {
-                QUICK_WITNESSES
-            } else {
-                WITNESSES
-            };
-            let sampled = self.budgeted(sampled, Some(witnesses)).run()?;
-            if agree(verdict.words, &sampled.words) {
-                return Ok(sampled);
+        let evidence = row.verdict.evidence;
+        if row.words().is_empty() {
+            return self.clean(evidence, run);
+        }
+        if let Evidence::Sampled(seeds) = evidence {
+            let seeds = self.seeds(seeds);
+            let timed = Explore::new(run.clone().chooser("timed")?);
+            let timed = self.budgeted(timed, Some(seeds)).run()?;
+            if row.guard.is_none() || agree(row.words(), &timed.words) {
+                return Ok(timed);
             }
         }
-        let chooser = match most {
-            None => "exhaustive".to_string(),
-            Some(most) => format!("exhaustive:{most}"),
+        let sampled = Explore::new(run.clone().chooser("pct:4")?).until(row.words());
+        let sampled = self
+            .budgeted(sampled, Some(self.quickly(QUICK_WITNESSES, WITNESSES)))
+            .run()?;
+        if agree(row.words(), &sampled.words) {
+            return Ok(sampled);
+        }
+        let chooser = match evidence {
+            Evidence::Bounded(most) => format!("exhaustive:{most}"),
+            _ => format!("exhaustive:{SOME_PREEMPTIONS}"),
         };
-        let all = if self.quick {
-            QUICK_SCHEDULES
-        } else {
-            MOST_SCHEDULES
+        let search =
+            Explore::new(run.clone().chooser(&chooser)?).until(&without_check(row.words()));
+        self.budgeted(
+            search,
+            Some(self.quickly(QUICK_FOR_FAILURE, MOST_SCHEDULES)),
+        )
+        .run()
+    }
+
+    fn seeds(&self, asked: u32) -> u64 {
+        let asked = u64::from(asked);
+        self.quickly(asked.min(QUICK_SEEDS), asked)
+    }
+
+    fn quickly(&self, quick: u64, whole: u64) -> u64 {
+        if self.quick { quick } else { whole }
+    }
+
+    /// A row that must be clean: as much of its search as the budget allows. Where every
+    /// interleaving is too much, those with few preemptions.
+    fn clean(&self, evidence: Evidence, run: &Run) -> Result<Exploration, Error> {
+        let all = self.quickly(QUICK_SCHEDULES, MOST_SCHEDULES);
+        let search = |chooser: &str, all| {
+            let explore = Explore::new(run.clone().chooser(chooser)?);
+            self.budgeted(explore, Some(all)).run()
         };
-        let search = Explore::new(run.clone().chooser(&chooser)?).until(verdict.words);
-        self.budgeted(search, Some(all)).run()
+        match evidence {
+            Evidence::Sampled(seeds) => search("timed", self.seeds(seeds)),
+            Evidence::Bounded(most) => search(&format!("exhaustive:{most}"), all),
+            Evidence::Exhaustive => {
+                let whole = search("exhaustive", all)?;
+                if whole.explored == Explored::Exhaustive || !whole.is_clean() {
+                    return Ok(whole);
+                }
+                search(&format!("exhaustive:{SOME_PREEMPTIONS}"), all)
+            }
+        }
     }
 }
 
@@ -311,16 +355,51 @@ impl Row {
         sub || (in_group && !self.verdict.race.is_empty()) || self.verdict.race == name
     }
 
+    /// The words that it must show.
+    fn words(&self) -> &'static [&'static str] {
+        self.guard.map_or(self.verdict.words, |it| it.1)
+    }
+
+    fn run(&self, registry: &Registry) -> Result<Run, Error> {
+        let verdict = &self.verdict;
+        let mut run = Run::of_in(registry, self.reproducer.name())?;
+        if let Some(kernel) = verdict.kernel {
+            run = run.kernel(kernel)?;
+        }
+        for fix in verdict
+            .fixes
+            .iter()
+            .chain(self.guard.iter().map(|it| &it.0))
+        {
+            run = run.fix(fix)?;
+        }
+        for (key, value) in verdict.set {
+            run = run.set(key, &value.to_string())?;
+        }
+        Ok(run.budgets(verdict.budgets))
+    }
+
     fn file(&self, directory: &Path) -> PathBuf {
-        let name = format!("{}-{}.replay", self.verdict.row, self.reproducer.name());
-        directory.join(name)
+        let guard = self.guard.map_or(String::new(), |it| format!("-{}", it.0));
+        let (row, reproducer) = (self.verdict.row, self.reproducer.name());
+        directory.join(format!("{row}-{reproducer}{guard}.replay"))
+    }
+}
+
+/// A failure of the program's own check.
+const CHECK: &str = "CHECK";
+
+/// Words without CHECK, unless there is no other.
+fn without_check(words: &[&'static str]) -> Vec<&'static str> {
+    match words {
+        [_] => words.to_vec(),
+        words => words.iter().copied().filter(|it| *it != CHECK).collect(),
     }
 }
 
 /// Whether words are those that a row must show. Where the program's own check notices the same
 /// failure, CHECK counts as the same.
 fn agree(expected: &[&str], got: &BTreeSet<String>) -> bool {
-    const CHECK: &str = "CHECK";
     let without = |words: &mut dyn Iterator<Item = &str>| -> BTreeSet<String> {
         words
             .filter(|it| *it != CHECK)
@@ -336,69 +415,62 @@ fn agree(expected: &[&str], got: &BTreeSet<String>) -> bool {
     must == found
 }
 
-/// The matrix as a table of text, or of Markdown.
-pub fn table(rows: &[Judged], markdown: bool) -> String {
-    let cells = |it: &Judged| {
-        let or_clean = |words: Vec<&str>| {
-            if words.is_empty() {
-                "CLEAN".to_string()
-            } else {
-                words.join(" ")
-            }
-        };
-        let fixes = if it.fixes.is_empty() {
-            "-".to_string()
-        } else {
-            it.fixes.join(" ")
-        };
-        [
-            if it.ok { "ok" } else { "DIFFERS" }.to_string(),
-            it.row.to_string(),
-            it.race.to_string(),
-            it.reproducer.to_string(),
-            it.kernel.clone(),
-            fixes,
-            or_clean(it.expected.clone()),
-            or_clean(it.got.iter().map(String::as_str).collect()),
-            it.evidence.clone(),
-            it.note.to_string(),
-        ]
-    };
-    let head = [
-        "",
-        "row",
-        "race",
-        "program",
-        "kernel",
-        "fixes",
-        "must give",
-        "gave",
-        "rests on",
-        "note",
-    ]
-    .map(ToString::to_string);
-    let rows: Vec<[String; 10]> = std::iter::once(head)
-        .chain(rows.iter().map(cells))
-        .collect();
-    let mut text = String::new();
-    let widths: Vec<usize> = (0..9)
-        .map(|column| rows.iter().map(|it| it[column].len()).max().unwrap_or(0))
-        .collect();
-    for (at, row) in rows.iter().enumerate() {
-        if markdown {
-            let line = row[1..].iter().map(|it| it.replace('|', "\\|"));
-            text.push_str(&format!("| {} |\n", line.collect::<Vec<_>>().join(" | ")));
-            if at == 0 {
-                text.push_str(&format!("|{}\n", "---|".repeat(9)));
-            }
-            continue;
-        }
-        let line: String = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}  "))
-            .collect();
-        text.push_str(&format!("{}{}\n", line, row[9]).replace("  \n", "\n"));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn judged(expected: &[&str], got: &[&str]) -> bool {
+        agree(expected, &got.iter().map(ToString::to_string).collect())
     }
-    text
+
+    #[test]
+    fn a_row_shows_exactly_its_words_and_check_beside_another_does_not_matter() {
+        assert!(judged(&[], &[]));
+        assert!(judged(&["CORRUPT"], &["CORRUPT"]));
+        assert!(judged(&["CORRUPT"], &["CHECK", "CORRUPT"]));
+        assert!(judged(&["CHECK", "CORRUPT"], &["CORRUPT"]));
+        assert!(judged(&["CHECK"], &["CHECK"]));
+        assert!(!judged(&[], &["CORRUPT"]));
+        assert!(!judged(&["CORRUPT"], &[]));
+        assert!(!judged(&["CORRUPT"], &["CORRUPT", "TORN"]));
+        assert!(!judged(&["CORRUPT", "TORN"], &["CORRUPT"]));
+        assert!(!judged(&["CHECK", "CORRUPT"], &["CHECK"]));
+        assert!(!judged(&[], &["CHECK"]));
+        assert!(!judged(&["CHECK"], &[]));
+    }
+
+    #[test]
+    fn a_name_selects_a_row_with_its_sub_rows_a_group_or_a_race() {
+        let rows = |name: &str| {
+            let registry = Registry::standard();
+            let rows = Verdicts::select(&registry, &[name.to_string()]).expect("known");
+            rows.rows.iter().map(|it| it.verdict).collect::<Vec<_>>()
+        };
+        assert!(rows("B40").iter().any(|it| it.row == "B40.slow"));
+        assert!(rows("B40").iter().all(|it| it.row.starts_with("B40")));
+        assert_eq!(rows("B40.slow").len(), 1);
+        assert!(rows("A").iter().all(|it| it.row.starts_with('A')));
+        assert!(rows("A").len() > rows("A01").len());
+        assert!(rows("HUGE").iter().all(|it| it.race == "HUGE"));
+        let unknown = Verdicts::select(&Registry::standard(), &["A4".to_string()]);
+        let message = unknown.err().expect("no row A4").to_string();
+        assert!(message.contains("`A4`"), "{message}");
+    }
+
+    /// A replay file a row needs a name a row.
+    #[test]
+    fn no_two_rows_of_a_reproducer_have_one_name() {
+        for reproducer in workloads::CATALOGUE {
+            let mut seen = BTreeSet::new();
+            for verdict in reproducer.verdicts() {
+                assert!(
+                    seen.insert(verdict.row),
+                    "{} has two rows {}",
+                    reproducer.name(),
+                    verdict.row
+                );
+            }
+        }
+    }
 }

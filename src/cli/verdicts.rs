@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::progress::Rows;
 use super::{print, print_json};
-use crate::verdicts::{Verdicts, table};
+use crate::verdicts::{Verdicts, markdown, table};
 use crate::{Error, Registry};
 
 /// Runs the verdict matrix: what each configuration gives, beside what it must give
@@ -17,6 +17,7 @@ Examples:
   shootdown verdicts                 every row
   shootdown verdicts A B --quick     the rows of two groups, with smaller bounds
   shootdown verdicts B40 FWD --json  a row with its sub-rows, and the rows of a race
+  shootdown verdicts A45 --guards    that each mutation which guards a clean row turns it red
 
 Exit code: 0 every row as expected, 1 a row differs, 2 when the request was wrong.")]
 pub(super) struct VerdictsArgs {
@@ -37,7 +38,10 @@ pub(super) struct VerdictsArgs {
     /// Save the failing schedules in this directory, a replay file a row
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
-    /// The table as Markdown
+    /// Not the rows, but each with each of its guards: mutations that must turn a clean row red
+    #[arg(long)]
+    guards: bool,
+    /// As Markdown: the tables of docs/verdicts.md, or the lines of these rows
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
     /// A JSON array on standard output, and nothing else there
@@ -54,7 +58,11 @@ pub(super) fn verdicts(registry: &Registry, args: &VerdictsArgs) -> Result<ExitC
         });
     }
     let bar = Rows::new();
-    let rows = Verdicts::select(registry, &args.rows)?
+    let mut rows = Verdicts::select(registry, &args.rows)?;
+    if args.guards {
+        rows = rows.guards();
+    }
+    let rows = rows
         .quick(args.quick)
         .schedules(args.schedules)
         .seconds(args.seconds)
@@ -65,7 +73,11 @@ pub(super) fn verdicts(registry: &Registry, args: &VerdictsArgs) -> Result<ExitC
     if args.json {
         print_json(&rows)?;
     } else {
-        print(&table(&rows, args.markdown))?;
+        let text = match args.markdown {
+            true => markdown(&rows, args.rows.is_empty()),
+            false => table(&rows),
+        };
+        print(&text)?;
         let differ = rows.iter().filter(|it| !it.ok).count();
         eprintln!("shootdown: {} rows, {differ} differ", rows.len());
     }

@@ -14,6 +14,7 @@
 mod catalogue;
 pub mod dump;
 pub mod pthread;
+pub mod record;
 mod repro;
 mod swapping;
 mod verdict;
