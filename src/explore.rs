@@ -59,6 +59,7 @@ pub struct Explore {
     save: Option<PathBuf>,
     reduction: Option<Reduction>,
     until: Vec<&'static str>,
+    cut_down: bool,
 }
 
 /// How far an exploration may go, checked.
@@ -66,6 +67,8 @@ struct Budget {
     schedules: Option<u64>,
     time: Option<Duration>,
     jobs: usize,
+    /// Whether the first failure is to be cut down.
+    cut_down: bool,
 }
 
 /// How far an exploration is.
@@ -148,6 +151,7 @@ impl Explore {
             save: None,
             reduction: None,
             until: Vec::new(),
+            cut_down: true,
         }
     }
 
@@ -181,6 +185,12 @@ impl Explore {
     /// No further than to the round in which all of these words have been seen.
     pub fn until(mut self, words: &[&'static str]) -> Explore {
         self.until = words.to_vec();
+        self
+    }
+
+    /// Leaves the first failure as it was found: cutting it down can take longer than finding it.
+    pub fn as_found(mut self) -> Explore {
+        self.cut_down = false;
         self
     }
 
@@ -251,6 +261,7 @@ impl Explore {
             schedules: self.schedules,
             time,
             jobs,
+            cut_down: self.cut_down,
         })
     }
 
@@ -269,9 +280,9 @@ impl Explore {
             self.checkpoint.as_deref(),
             progress,
         )?;
-        let first_failure = tally
-            .first
-            .map(|at| FirstFailure::of_seed(&configuration, at, seed.wrapping_add(at)));
+        let first_failure = tally.first.map(|at| {
+            FirstFailure::of_seed(&configuration, at, seed.wrapping_add(at), self.cut_down)
+        });
         let hz = configuration.machine.costs.hz;
         Ok(Exploration {
             seed,

@@ -19,14 +19,19 @@ use serde::Serialize;
 use workloads::{Evidence, Guard, Reproducer, Verdict};
 
 use crate::suggest::hint;
-use crate::{Error, Exploration, Explore, Explored, Registry, Run};
+use crate::{Error, Exploration, Explore, Explored, FirstFailure, Registry, Run};
 
 pub use table::{markdown, table};
 
-/// Sampled schedules among which a failure is looked for before it is searched for.
-const WITNESSES: u64 = 20_000;
-/// The same for a quick look.
-const QUICK_WITNESSES: u64 = 3_000;
+/// By what a failure is looked for before it is searched for: few changes of priority find most,
+/// and windows of several accesses want more.
+const WITNESS_CHOOSERS: [&str; 4] = ["pct:3", "pct:4", "pct:6", "pct:10"];
+/// Schedules of each: only the rarest windows need so many.
+const WITNESSES: u64 = 100_000;
+/// By what a clean row is sampled before it is searched, and how often.
+const CLEAN_CHOOSER: &str = "pct:5";
+const SAMPLE: u64 = 20_000;
+const QUICK_SAMPLE: u64 = 2_000;
 /// Runs of a search for one row, when nobody says: beyond them a row rests on less than it
 /// asks for, and says so.
 const MOST_SCHEDULES: u64 = 60_000;
@@ -86,7 +91,8 @@ pub struct Judged {
     pub ok: bool,
     /// What a reader should know.
     pub note: &'static str,
-    /// Steps and preemptions of the failing schedule, cut down.
+    /// The first schedule that failed, cut down; as it was found if the look was a quick one, and
+    /// nobody saves it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub witness: Option<Witness>,
 }
@@ -235,6 +241,9 @@ impl Verdicts {
 
     fn budgeted(&self, explore: Explore, schedules: Option<u64>) -> Explore {
         let mut explore = explore.jobs(1);
+        if self.quick && self.save.is_none() {
+            explore = explore.as_found();
+        }
         if let Some(schedules) = self.schedules.or(schedules) {
             explore = explore.schedules(schedules);
         }
@@ -279,37 +288,45 @@ impl Verdicts {
         })
     }
 
+    /// A row that must show words: first as simulated time decides, if its evidence says so, then
+    /// sampled, each chooser until the words are seen, then searched. Words of all of them count.
     fn explore(&self, row: &Row, run: &Run) -> Result<Exploration, Error> {
         let evidence = row.verdict.evidence;
         if row.words().is_empty() {
             return self.clean(evidence, run);
         }
+        let mut found = Found::default();
         if let Evidence::Sampled(seeds) = evidence {
-            let seeds = self.seeds(seeds);
-            let timed = Explore::new(run.clone().chooser("timed")?);
-            let timed = self.budgeted(timed, Some(seeds)).run()?;
-            if row.guard.is_none() || agree(row.words(), &timed.words) {
-                return Ok(timed);
+            let timed = self.by(run, "timed", &[], self.seeds(seeds))?;
+            if found.add(timed, row) || row.guard.is_none() {
+                return Ok(found.all());
             }
         }
-        let sampled = Explore::new(run.clone().chooser("pct:4")?).until(row.words());
-        let sampled = self
-            .budgeted(sampled, Some(self.quickly(QUICK_WITNESSES, WITNESSES)))
-            .run()?;
-        if agree(row.words(), &sampled.words) {
-            return Ok(sampled);
+        let wanted = without_check(row.words());
+        for chooser in WITNESS_CHOOSERS {
+            if found.add(self.by(run, chooser, row.words(), WITNESSES)?, row) {
+                return Ok(found.all());
+            }
         }
         let chooser = match evidence {
             Evidence::Bounded(most) => format!("exhaustive:{most}"),
             _ => format!("exhaustive:{SOME_PREEMPTIONS}"),
         };
-        let search =
-            Explore::new(run.clone().chooser(&chooser)?).until(&without_check(row.words()));
-        self.budgeted(
-            search,
-            Some(self.quickly(QUICK_FOR_FAILURE, MOST_SCHEDULES)),
-        )
-        .run()
+        let runs = self.quickly(QUICK_FOR_FAILURE, MOST_SCHEDULES);
+        found.add(self.by(run, &chooser, &wanted, runs)?, row);
+        Ok(found.all())
+    }
+
+    /// So many schedules by this chooser, or until all these words have been seen.
+    fn by(
+        &self,
+        run: &Run,
+        chooser: &str,
+        until: &[&'static str],
+        schedules: u64,
+    ) -> Result<Exploration, Error> {
+        let explore = Explore::new(run.clone().chooser(chooser)?).until(until);
+        self.budgeted(explore, Some(schedules)).run()
     }
 
     fn seeds(&self, asked: u32) -> u64 {
@@ -321,25 +338,59 @@ impl Verdicts {
         if self.quick { quick } else { whole }
     }
 
-    /// A row that must be clean: as much of its search as the budget allows. Where every
-    /// interleaving is too much, those with few preemptions.
+    /// A row that must be clean: a sample, and as much of its search as the budget allows. Where
+    /// every interleaving is too much, those with few preemptions.
     fn clean(&self, evidence: Evidence, run: &Run) -> Result<Exploration, Error> {
-        let all = self.quickly(QUICK_SCHEDULES, MOST_SCHEDULES);
-        let search = |chooser: &str, all| {
-            let explore = Explore::new(run.clone().chooser(chooser)?);
-            self.budgeted(explore, Some(all)).run()
+        let runs = self.quickly(QUICK_SCHEDULES, MOST_SCHEDULES);
+        let search = match evidence {
+            Evidence::Sampled(seeds) => return self.by(run, "timed", &[], self.seeds(seeds)),
+            Evidence::Bounded(most) => format!("exhaustive:{most}"),
+            Evidence::Exhaustive => "exhaustive".to_string(),
         };
-        match evidence {
-            Evidence::Sampled(seeds) => search("timed", self.seeds(seeds)),
-            Evidence::Bounded(most) => search(&format!("exhaustive:{most}"), all),
-            Evidence::Exhaustive => {
-                let whole = search("exhaustive", all)?;
-                if whole.explored == Explored::Exhaustive || !whole.is_clean() {
-                    return Ok(whole);
-                }
-                search(&format!("exhaustive:{SOME_PREEMPTIONS}"), all)
-            }
+        let sample = self.by(run, CLEAN_CHOOSER, &[], self.quickly(QUICK_SAMPLE, SAMPLE))?;
+        if !sample.is_clean() {
+            return Ok(sample);
         }
+        let mut searched = self.by(run, &search, &[], runs)?;
+        if evidence == Evidence::Exhaustive && !searched.complete && searched.is_clean() {
+            searched = self.by(run, &format!("exhaustive:{SOME_PREEMPTIONS}"), &[], runs)?;
+        }
+        searched.schedules += sample.schedules;
+        if let Explored::Sampled(schedules) = &mut searched.explored {
+            *schedules += sample.schedules;
+        }
+        Ok(searched)
+    }
+}
+
+/// What several ways to look for the words of one row gave.
+#[derive(Default)]
+struct Found {
+    last: Option<Exploration>,
+    words: BTreeSet<String>,
+    schedules: u64,
+    first: Option<FirstFailure>,
+}
+
+impl Found {
+    /// Whether all the words have now been seen, and no other.
+    fn add(&mut self, mut explored: Exploration, row: &Row) -> bool {
+        self.words.append(&mut explored.words);
+        self.schedules += explored.schedules;
+        self.first = self.first.take().or(explored.first_failure.take());
+        self.last = Some(explored);
+        agree(row.words(), &self.words)
+    }
+
+    fn all(self) -> Exploration {
+        let mut explored = self.last.expect("every row is looked at in some way");
+        explored.words = self.words;
+        explored.schedules = self.schedules;
+        if let Explored::Sampled(schedules) = &mut explored.explored {
+            *schedules = self.schedules;
+        }
+        explored.first_failure = self.first;
+        explored
     }
 }
 

@@ -1,24 +1,9 @@
-//! The record: every verdict of the catalogue, on as many seeds as its evidence says, and what the
+//! The record: every verdict of the catalogue, as `shootdown verdicts --quick` judges it, and what the
 //! original programs printed.
 
-use std::collections::BTreeSet;
-
-use shootdown::workloads::{CATALOGUE, Evidence, Verdict};
-use shootdown::{Report, Run};
-
-fn configured(name: &str, verdict: &Verdict) -> Run {
-    let mut run = Run::of(name).expect("listed");
-    if let Some(kernel) = verdict.kernel {
-        run = run.kernel(kernel).expect("a kernel");
-    }
-    for fix in verdict.fixes {
-        run = run.fix(fix).expect("a fix");
-    }
-    for (key, value) in verdict.set {
-        run = run.set(key, &value.to_string()).expect("a parameter");
-    }
-    run
-}
+use shootdown::verdicts::Verdicts;
+use shootdown::workloads::CATALOGUE;
+use shootdown::{Registry, Report, Run};
 
 fn each_seed(run: &Run, seeds: u64, mut look: impl FnMut(u64, Report)) {
     run.session(|session| {
@@ -29,50 +14,15 @@ fn each_seed(run: &Run, seeds: u64, mut look: impl FnMut(u64, Report)) {
     .expect("the configuration is whole");
 }
 
-/// Seeds of the sample that stands for a search here.
-const SAMPLE: u64 = 500;
-
-/// Every clean row is clean on every seed; every other shows its words, and no other. Rows that
-/// rest on a search are sampled: what they show must be among their words.
+/// Every row, with the bounds of a quick look.
 #[test]
 fn every_verdict_of_the_catalogue_holds() {
-    for reproducer in CATALOGUE {
-        for verdict in reproducer.verdicts() {
-            let mut run = configured(reproducer.name(), verdict);
-            let (seeds, searched) = match verdict.evidence {
-                Evidence::Sampled(seeds) => (u64::from(seeds), false),
-                Evidence::Exhaustive | Evidence::Bounded(_) => (SAMPLE, true),
-            };
-            if searched {
-                run = run.chooser("pct:5").expect("listed");
-            }
-            let mut words: BTreeSet<&str> = BTreeSet::new();
-            run.session(|session| {
-                for seed in 1..=seeds {
-                    let report = session.run(seed);
-                    let counters = session.kernel().counters();
-                    let mut found: BTreeSet<&str> = report.words().into_iter().collect();
-                    if verdict.budgets.iter().any(|it| !it.holds(&counters)) {
-                        found.insert("COST");
-                    }
-                    assert!(
-                        found.iter().all(|word| verdict.words.contains(word)),
-                        "{} {} seed {seed}: {found:?} {counters:?}\n{report}",
-                        reproducer.name(),
-                        verdict.row
-                    );
-                    words.extend(found);
-                }
-            })
-            .expect("the configuration is whole");
-            assert!(
-                searched || words.iter().eq(verdict.words),
-                "{} {}: {words:?}",
-                reproducer.name(),
-                verdict.row
-            );
-        }
-    }
+    let rows = CATALOGUE.iter().flat_map(|it| it.verdicts());
+    let names: Vec<String> = rows.map(|it| it.row.to_string()).collect();
+    let all = Verdicts::select(&Registry::standard(), &names).expect("they are listed");
+    let judged = all.quick(true).run(&mut |_, _| {}).expect("they run");
+    let wrong: Vec<_> = judged.iter().filter(|it| !it.ok).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 const FAILING_READ: &str = "0 - 3583: 0\n3584 - 4095: 42\n";

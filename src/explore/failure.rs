@@ -23,7 +23,7 @@ pub struct FirstFailure {
     pub seed: u64,
     /// How often a CPU went on although the one that went before it could have.
     pub preemptions: u32,
-    /// The run, cut down unless simulated time decided it.
+    /// The run, cut down unless simulated time decided it or nobody asked for that.
     pub report: Report,
     /// The nearest schedule that passes, if one was found.
     pub contrast: Option<Deciding>,
@@ -51,6 +51,7 @@ impl FirstFailure {
         configuration: &Arc<Configuration>,
         number: u64,
         seed: u64,
+        cut: bool,
     ) -> Result<FirstFailure, Error> {
         let (report, recorded) = Arc::clone(configuration).boot(|session| {
             session.kernel().machine.record_choices();
@@ -60,11 +61,12 @@ impl FirstFailure {
         });
         let small =
             emu::explore::Search::new(configuration.cpus, None, emu::explore::Reduction::None);
-        if !configuration.chooser.keeps_time() && small.is_ok() && !report.violations.is_empty() {
+        let small = small.is_ok() && !configuration.chooser.keeps_time();
+        if cut && small && !report.violations.is_empty() {
             let turns = recorded.segments.iter();
             let steps = turns.flat_map(|it| std::iter::repeat_n(it.actor, it.steps as usize));
             let schedule = Schedule::of(steps);
-            return FirstFailure::of_schedule(configuration, number + 1, seed, &schedule);
+            return FirstFailure::of_schedule(configuration, number + 1, seed, &schedule, cut);
         }
         Ok(FirstFailure {
             schedule: number + 1,
@@ -77,14 +79,18 @@ impl FirstFailure {
         })
     }
 
-    /// That of schedule `number` (from 1), cut down.
+    /// That of schedule `number` (from 1), cut down if it is to be.
     pub(super) fn of_schedule(
         configuration: &Arc<Configuration>,
         number: u64,
         seed: u64,
         schedule: &Schedule,
+        cut: bool,
     ) -> Result<FirstFailure, Error> {
-        let (shrunk, contrast) = cut_down(configuration, schedule);
+        let (shrunk, contrast) = match cut {
+            true => cut_down(configuration, schedule),
+            false => (None, None),
+        };
         let schedule = shrunk.as_ref().map_or(schedule, |it| &it.schedule);
         let follow = Follow::new(schedule.turns(), configuration.cpus, Rc::default());
         let (mut report, recorded) = Arc::clone(configuration).boot(|session| {

@@ -20,8 +20,10 @@ const TICK: Duration = Duration::from_millis(100);
 const SAVE: Duration = Duration::from_secs(1);
 /// A schedule that takes more steps is given up, and the search is not complete.
 const MOST_STEPS: u64 = 50_000;
-/// Runs that cutting a failure down may take.
+/// Runs that cutting a failure down may take, and that looking for its contrast may; fewer where
+/// runs are long.
 const SHRINK_RUNS: u64 = 2_000;
+const SHRINK_STEPS: u64 = 2_000_000;
 
 /// A configuration, as a program to be searched.
 pub(super) struct Searched<'a>(pub &'a Arc<Configuration>);
@@ -132,10 +134,14 @@ pub(super) fn search(
         .map_err(Error::Chooser)?;
     kept?;
     keep(&search)?;
-    exploration(configuration, &search)
+    exploration(configuration, &search, budget.cut_down)
 }
 
-fn exploration(configuration: &Arc<Configuration>, search: &Search) -> Result<Exploration, Error> {
+fn exploration(
+    configuration: &Arc<Configuration>,
+    search: &Search,
+    cut_down: bool,
+) -> Result<Exploration, Error> {
     let found = search.found();
     let explored = match found.bound {
         _ if found.complete && found.exhaustive => Explored::Exhaustive,
@@ -143,7 +149,7 @@ fn exploration(configuration: &Arc<Configuration>, search: &Search) -> Result<Ex
         None => Explored::Sampled(found.schedules),
     };
     let first_failure = found.first.as_ref().map(|(number, _, schedule)| {
-        FirstFailure::of_schedule(configuration, *number, 0, schedule)
+        FirstFailure::of_schedule(configuration, *number, 0, schedule, cut_down)
     });
     Ok(Exploration {
         configuration: Arc::clone(configuration),
@@ -174,12 +180,13 @@ pub(super) fn cut_down(
     let mut result = (None, None);
     let cpus = configuration.cpus;
     Searched(configuration).on_worker(&mut |runner| {
-        let Some(like) = failure_of(runner, cpus, schedule) else {
+        let Some((like, steps)) = failure_of(runner, cpus, schedule) else {
             return;
         };
-        let shrunk = explore::shrink(runner, cpus, schedule, &like, SHRINK_RUNS);
+        let runs = SHRINK_RUNS.min(SHRINK_STEPS / steps.max(1));
+        let shrunk = explore::shrink(runner, cpus, schedule, &like, runs);
         let failing = shrunk.as_ref().map_or(schedule, |it| &it.schedule);
-        let contrast = explore::contrast(runner, cpus, failing, SHRINK_RUNS);
+        let contrast = explore::contrast(runner, cpus, failing, runs);
         result = (shrunk, contrast);
     });
     result
@@ -189,7 +196,8 @@ fn failure_of(
     runner: &mut dyn Runner,
     cpus: u16,
     schedule: &explore::Schedule,
-) -> Option<Violation> {
+) -> Option<(Violation, u64)> {
     let follow = explore::Follow::new(schedule.turns(), cpus, std::rc::Rc::default());
-    runner.run(Box::new(follow)).violation
+    let outcome = runner.run(Box::new(follow));
+    outcome.violation.map(|it| (it, outcome.steps))
 }

@@ -32,32 +32,31 @@ pub fn shrink(
 ) -> Option<Shrunk> {
     let mut best = attempt(runner, cpus, schedule.turns().collect(), like)?;
     best.runs = 1;
-    loop {
+    let mut at = best.schedule.turns().count();
+    let mut improved = false;
+    // From the last turn to the first, and again until nothing gets better.
+    while at > 0 || std::mem::take(&mut improved) {
         let turns: Vec<_> = best.schedule.turns().collect();
-        let candidates = (0..turns.len()).rev().flat_map(|at| {
-            let without = [&turns[..at], &turns[at + 1..]].concat();
-            let mut longer = turns.clone();
-            longer[at].1 = u32::MAX;
-            [turns[..at].to_vec(), without, longer]
-        });
-        let mut runs = best.runs;
-        let mut better = None;
-        for candidate in candidates {
-            if runs >= most_runs {
-                break;
+        at = at.checked_sub(1).unwrap_or(turns.len()).min(turns.len());
+        let Some(turn) = turns.get(at) else { continue };
+        let mut longer = turns.clone();
+        longer[at] = (turn.0, u32::MAX);
+        let without = [&turns[..at], &turns[at + 1..]].concat();
+        for candidate in [turns[..at].to_vec(), without, longer] {
+            if best.runs >= most_runs {
+                return Some(best);
             }
-            runs += 1;
+            best.runs += 1;
             let found = attempt(runner, cpus, candidate, like);
             if let Some(found) = found.filter(|it| it.measure() < best.measure()) {
-                better = Some(found);
+                let runs = best.runs;
+                best = Shrunk { runs, ..found };
+                improved = true;
                 break;
             }
         }
-        match better {
-            Some(found) => best = Shrunk { runs, ..found },
-            None => return Some(Shrunk { runs, ..best }),
-        }
     }
+    Some(best)
 }
 
 impl Shrunk {
