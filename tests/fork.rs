@@ -48,3 +48,28 @@ fn a_mapping_copied_by_advice_is_whole_where_the_flush_comes_first() {
 fn a_count_at_the_root_copies_what_nobody_pinned_and_forgets() {
     hold(&["B53"]);
 }
+
+#[test]
+fn one_direction_of_copy_on_write_does_not_suit_two_pins() {
+    hold(&["B06", "B07"]);
+}
+
+#[test]
+fn a_mapping_marked_by_its_first_pin_is_copied_whole_torn_and_leaked() {
+    hold(&["B12"]);
+}
+
+#[test]
+fn pages_that_are_not_anonymous_are_pinned_without_a_lock_where_only_others_are_unshared() {
+    hold(&["B50.zero", "B52"]);
+}
+
+#[test]
+fn a_child_that_stores_first_and_a_read_that_is_over_lose_nothing() {
+    hold(&["A02", "A03", "A05"]);
+}
+
+#[test]
+fn forkscrew_is_cured_by_copies_and_by_a_lock_that_outlasts_the_call() {
+    hold(&["A07"]);
+}

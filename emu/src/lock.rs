@@ -43,6 +43,19 @@ struct Lock {
     follows: bool,
 }
 
+impl Lock {
+    /// Ends a hold of `owner`; tells whether there was one.
+    fn let_go(&mut self, mode: Mode, owner: ContextId) -> bool {
+        match mode {
+            Mode::Exclusive => self.exclusive.take_if(|holder| *holder == owner).is_some(),
+            Mode::Shared => {
+                let at = self.shared.iter().position(|holder| *holder == owner);
+                at.map(|at| self.shared.remove(at)).is_some()
+            }
+        }
+    }
+}
+
 /// All locks of a machine.
 #[derive(Default)]
 pub(crate) struct LockTable {
@@ -298,6 +311,20 @@ impl<'w> Machine<'w> {
     /// releases it. The next in the queue get it; they are returned to be woken.
     pub fn release(&self, id: LockId, mode: Mode, owner: ContextId) -> Vec<ThreadId> {
         self.let_go(id, mode, owner);
+        self.admit(id)
+    }
+
+    /// Part of a step on the lock: `owner`, who holds it alone, shares it from now on. Returns who
+    /// shares it too.
+    pub fn downgrade(&self, id: LockId, owner: ContextId) -> Vec<ThreadId> {
+        self.let_go(id, Mode::Exclusive, owner);
+        hold(&mut self.locks.borrow_mut(), id, Mode::Shared, owner);
+        self.with_context(owner, |state| state.held.borrow_mut().push(id));
+        self.admit(id)
+    }
+
+    /// Lets in those at the head of the queue who can be.
+    fn admit(&self, id: LockId) -> Vec<ThreadId> {
         let mut woken = Vec::new();
         loop {
             let next = {
@@ -367,16 +394,13 @@ impl<'w> Machine<'w> {
     fn let_go(&self, id: LockId, mode: Mode, owner: ContextId) {
         let mut locks = self.locks.borrow_mut();
         let lock = locks.of_mut(id);
-        let held = match mode {
-            Mode::Exclusive => lock.exclusive.take_if(|holder| *holder == owner).is_some(),
-            Mode::Shared => match lock.shared.iter().position(|holder| *holder == owner) {
-                Some(at) => {
-                    lock.shared.remove(at);
-                    true
-                }
-                None => false,
-            },
+        let held = lock.let_go(mode, owner);
+        // A semaphore is a number: whoever held it otherwise does no longer.
+        let other = match mode {
+            Mode::Exclusive => Mode::Shared,
+            Mode::Shared => Mode::Exclusive,
         };
+        let lost = held || lock.let_go(other, owner);
         let name = lock.class.name;
         drop(locks);
         if !held {
@@ -386,7 +410,10 @@ impl<'w> Machine<'w> {
                 id.0,
                 self.name_of(owner)
             );
-            return self.violate("assertion", "BUG", message, vec![lock_object(id)], 0);
+            self.violate("assertion", "BUG", message, vec![lock_object(id)], 0);
+        }
+        if !lost {
+            return;
         }
         self.with_context(owner, |state| {
             let mut held = state.held.borrow_mut();

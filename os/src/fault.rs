@@ -3,7 +3,9 @@
 use emu::SpinGuard;
 use mmu::{PhysAddr, Pte, PteFlags, VirtAddr};
 
+use crate::cow_direction::{Directed, take_from_others};
 use crate::flush::{FlushRange, flush_tlb_page};
+use crate::fork::page_is_marked;
 use crate::huge::hugetlb_fault;
 use crate::lock::{down_read, lock_page, trylock_page, unlock_page, up_read};
 use crate::mm::{MmId, VmFlags, pte_alloc, read_pte, set_pte_at, update_pte, user_pte};
@@ -14,7 +16,7 @@ use crate::page::{
 use crate::pagevec::{lru_add_drain, lru_cache_add};
 use crate::patch::{BusyPageLock, Hook, Hooks, WpReuse, call_hooks};
 use crate::swap::{can_share_swap_page, do_swap_page, reuse_swap_page, try_to_free_swap};
-use crate::{Cx, Errno, dio_range, page_guard};
+use crate::{Cx, Errno, dio_range, page_guard, pinned_mapping};
 
 /// What handling a fault came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -163,8 +165,20 @@ pub(crate) async fn do_wp_page<'w>(
         .borrow()
         .get(old)
         .is_some_and(|page| page.flags.contains(PageFlags::ANON));
-    let mut ptl = ptl;
+    let (mut ptl, mut copies) = (ptl, false);
+    if anonymous && pinned_mapping::kept(cx) {
+        cx.bug_on(page_is_marked(cx, old).await, || {
+            format!("frame {old} of a mapping that was pinned reaches copy-on-write at {va}")
+        });
+    }
     if anonymous {
+        (ptl, copies) = match take_from_others(cx, fault, pte, ptl).await? {
+            Directed::Ordinary(ptl) => (ptl, false),
+            Directed::Copy(ptl) => (ptl, true),
+            Directed::Again => return Ok(Fault::Minor),
+        };
+    }
+    if anonymous && !copies {
         let rule = cx.ask(|patch| patch.wp_reuse()).unwrap_or(WpReuse::Counts);
         let counts_all = matches!(
             rule,
@@ -292,6 +306,9 @@ async fn references(cx: Cx<'_>, page: mmu::Pfn) -> (i32, bool, bool) {
 
 /// Whether the page may be written in place. Its lock is held.
 async fn may_reuse(cx: Cx<'_>, page: mmu::Pfn, rule: WpReuse) -> bool {
+    if is_ksm(cx, page) {
+        return false;
+    }
     match rule {
         WpReuse::Counts => can_share_swap_page(cx, page).await,
         WpReuse::LeaveSwapCache => reuse_swap_page(cx, page).await,
@@ -306,6 +323,14 @@ async fn may_reuse(cx: Cx<'_>, page: mmu::Pfn, rule: WpReuse) -> bool {
             page_count(cx, page).await == 1
         }
     }
+}
+
+/// Whether the page was merged. Its lock is held.
+fn is_ksm(cx: Cx<'_>, page: mmu::Pfn) -> bool {
+    let pages = cx.pages.borrow();
+    pages
+        .get(page)
+        .is_some_and(|page| page.flags.contains(PageFlags::KSM))
 }
 
 /// Whether two values of an entry are the same but for the marks that hardware sets.

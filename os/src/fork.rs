@@ -17,7 +17,7 @@ use crate::page::{
     Holder, PageFlags, alloc_page, copy_page, get_page, page_add_new_anon_rmap, page_count,
     page_dup_rmap, page_mapcount, page_remove_rmap, page_step, pass_reference, put_page,
 };
-use crate::patch::{ForkAnon, ForkCopy, Hook, Hooks, call_hooks};
+use crate::patch::{Decow, ForkAnon, ForkCopy, Hook, Hooks, call_hooks};
 use crate::pin::{may_be_pinned, root_is_pinned, write_protect_begins, write_protect_ends};
 use crate::rmap::{anon_vma_lock, anon_vma_unlock};
 use crate::swap::{pte_to_swp_entry, swap_duplicate};
@@ -179,6 +179,7 @@ async fn copy_page_range(cx: Cx<'_>, parent: MmId, child: MmId, vma: &Vma) -> Re
     let rules = Rules {
         may_write: vma.flags.contains(VmFlags::WRITE),
         all,
+        later: vma.flags.contains(VmFlags::PINNED),
     };
     write_protect_begins(cx, parent).await;
     let mut result = Ok(());
@@ -213,24 +214,29 @@ async fn copy_pte_range(
     let mut locks = Locks::nest(cx, child, dst_ptl, parent).await;
     let mut result = Ok(Copied::Again);
     let pages = (range.end - range.start) / mmu::PAGE_SIZE as u64;
+    let entry = |page| Entry {
+        parent,
+        child,
+        va: range.start + page * mmu::PAGE_SIZE as u64,
+        writable: false,
+        rules,
+        source: source + page * 8,
+        target: target + page * 8,
+    };
     for page in 0..pages {
-        let entry = Entry {
-            parent,
-            child,
-            va: range.start + page * mmu::PAGE_SIZE as u64,
-            writable: false,
-            may_write: rules.may_write,
-            all: rules.all,
-            source: source + page * 8,
-            target: target + page * 8,
-        };
         while result == Ok(Copied::Again) {
-            result = copy_one_pte(cx, entry, &mut locks).await;
+            result = copy_one_pte(cx, entry(page), &mut locks).await;
         }
         if result.is_err() {
             break;
         }
         result = Ok(Copied::Again);
+    }
+    for page in 0..pages {
+        if !rules.later || result.is_err() {
+            break;
+        }
+        result = decow_later(cx, entry(page), &mut locks).await;
     }
     locks.give_back_page().await;
     locks.give_up().await;
@@ -239,10 +245,13 @@ async fn copy_pte_range(
 
 /// What holds for a whole mapping.
 #[derive(Clone, Copy)]
-struct Rules {
-    may_write: bool,
+pub(crate) struct Rules {
+    /// It may be written.
+    pub may_write: bool,
     /// Each page is copied.
-    all: bool,
+    pub all: bool,
+    /// Each page is copied once all are shared, and the parent's entries stay as they are.
+    pub later: bool,
 }
 
 /// An entry that fork copies.
@@ -255,10 +264,8 @@ pub(crate) struct Entry {
     pub target: PhysAddr,
     /// The parent's entry was writable.
     pub writable: bool,
-    /// The mapping may be written.
-    pub may_write: bool,
-    /// Every page of the mapping is copied.
-    pub all: bool,
+    /// What holds for the mapping.
+    pub rules: Rules,
 }
 
 /// Shares one page: read-only on both sides, one more reference, one more mapping. Whether a page
@@ -291,10 +298,10 @@ async fn copy_one_pte<'w>(
         ..entry
     };
     let first = cx.ask(|patch| patch.fork_tests_first()) == Some(true);
-    let tested = !entry.all
+    let tested = !entry.rules.all
         && (entry.writable || cx.ask(|patch| patch.fork_tests_read_only()) == Some(true));
     let mut copy = first && tested && must_copy(cx, policy, page).await;
-    if entry.writable {
+    if entry.writable && !entry.rules.later {
         ptep_set_wrprotect(cx, entry.parent, entry.va, entry.source).await;
     }
     get_page(cx, page, Holder::Mapping).await;
@@ -302,7 +309,7 @@ async fn copy_one_pte<'w>(
     if !first {
         copy = tested && must_copy(cx, policy, page).await;
     }
-    if copy || entry.all {
+    if copy || entry.rules.all {
         if cx.ask(|patch| patch.fork_flushes_copied()) == Some(true) {
             flush_tlb_page(cx, entry.parent, FlushRange::page(entry.va)).await;
         }
@@ -319,6 +326,20 @@ async fn copy_one_pte<'w>(
         return decow_page(cx, entry, page, shared, how, locks).await;
     }
     Ok(Copied::Done)
+}
+
+/// All entries are shared by now: the child gets a copy of this one's page.
+async fn decow_later<'w>(cx: Cx<'w>, entry: Entry, locks: &mut Locks<'w>) -> Result<Copied, Errno> {
+    loop {
+        let pte = read_pte(cx, entry.target).await;
+        if !pte.is_leaf() || pte.pfn() == cx.zero_page {
+            return Ok(Copied::Again);
+        }
+        if decow_page(cx, entry, pte.pfn(), pte, Decow::Retry, locks).await? == Copied::Done {
+            return Ok(Copied::Again);
+        }
+        while copy_one_pte(cx, entry, locks).await? == Copied::Again {}
+    }
 }
 
 /// The child's page is in swap as the parent's is: one more user of the slot.
@@ -391,7 +412,7 @@ async fn copy_pinned_page(cx: Cx<'_>, entry: Entry, page: mmu::Pfn) -> Result<Co
         entry.child,
         entry.va,
         entry.target,
-        user_pte(new, entry.may_write, true),
+        user_pte(new, entry.rules.may_write, true),
     )
     .await;
     if entry.writable {

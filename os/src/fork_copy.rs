@@ -151,7 +151,7 @@ pub(crate) async fn copy_pinned_page_unlocked<'w>(
     }
     page_add_new_anon_rmap(cx, new, entry.child, entry.va.page().get()).await;
     pass_reference(cx, new, Holder::Hand, Holder::Mapping);
-    let pte = user_pte(new, entry.may_write, true);
+    let pte = user_pte(new, entry.rules.may_write, true);
     set_pte_at(cx, entry.child, entry.va, entry.target, pte).await;
     cx.count("pages copied at fork", 1);
     Ok(Copied::Done)
@@ -177,7 +177,7 @@ pub(crate) async fn copy_present_page<'w>(
     copy_page(cx, new, page).await;
     page_add_new_anon_rmap(cx, new, entry.child, entry.va.page().get()).await;
     pass_reference(cx, new, Holder::Hand, Holder::Mapping);
-    let pte = user_pte(new, entry.may_write, true);
+    let pte = user_pte(new, entry.rules.may_write, true);
     set_pte_at(cx, entry.child, entry.va, entry.target, pte).await;
     cx.count("pages copied at fork", 1);
     Ok(Copied::Done)
@@ -229,7 +229,7 @@ pub(crate) async fn decow_page<'w>(
     }
     page_add_new_anon_rmap(cx, new, entry.child, entry.va.page().get()).await;
     pass_reference(cx, new, Holder::Hand, Holder::Mapping);
-    let pte = user_pte(new, entry.may_write, true);
+    let pte = user_pte(new, entry.rules.may_write, true);
     set_pte_at(cx, entry.child, entry.va, entry.target, pte).await;
     page_remove_rmap(cx, page).await;
     if cx.ask(|patch| patch.fork_copy_leaks()) != Some(true) {

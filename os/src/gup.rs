@@ -12,9 +12,9 @@ use crate::lock::{down_read, lock_sleeping, unlock_sleeping, up_read};
 use crate::mm::{Found, MmId, VmFlags, find_any, find_entry, read_pte};
 use crate::page::{Holder, PageFlags, get_page_multiple, page_step};
 use crate::page_guard::{self, InPin};
-use crate::patch::{DioGuard, DioPinMode, FastPin, PinMark, ReadPin};
+use crate::patch::{DioGuard, DioPinMode, FastEntry, FastPin, PinMark, ReadPin};
 use crate::pin::{self, Foll};
-use crate::{Cx, Errno, dio_range};
+use crate::{Cx, Errno, cow_direction, dio_range, pinned_mapping};
 
 /// What a pin wants of pages.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,8 @@ pub struct Want {
     pub write: bool,
     /// A reference or a pin.
     pub foll: Foll,
+    /// Anonymous pages must not be shared, whatever the pin is for.
+    pub unshare: bool,
 }
 
 /// Pins `count` pages from `start`, the slow way (`get_user_pages`): under `mmap_sem`, which the
@@ -50,23 +52,25 @@ pub async fn get_user_pages(
     while va < end {
         if cx.is_huge(mm, va) {
             let count = pages_in_huge(va, end);
-            let write = want.write || how_to_read(cx, mm, va) != ReadPin::AsAsked;
+            let write = want.write || how_to_read(cx, mm, va, want) != ReadPin::AsAsked;
             let want = Want { write, ..want };
             follow_hugetlb_page(cx, mm, va, count, want, pages).await?;
             va = va + (count * mmu::PAGE_SIZE) as u64;
             continue;
         }
+        pinned_mapping::first_pin(cx, mm, va).await?;
         let mut look = Look {
             want,
-            read: how_to_read(cx, mm, va),
+            read: how_to_read(cx, mm, va, want),
         };
         look.want.write |= look.read == ReadPin::Own;
         loop {
             let write = match follow_page(cx, request, mm, va, look).await {
-                Ok(pfn) => {
+                Ok(Some(pfn)) => {
                     pages.push(pfn);
                     break;
                 }
+                Ok(None) => return Err(Errno::EAGAIN),
                 Err(write) => write,
             };
             let fault = handle_mm_fault(cx, mm, va, write).await?;
@@ -107,10 +111,11 @@ struct Look {
 }
 
 /// Which access a pin of `va` that reads asks for: no other than reading where nobody may write.
-fn how_to_read(cx: Cx<'_>, mm: MmId, va: VirtAddr) -> ReadPin {
+fn how_to_read(cx: Cx<'_>, mm: MmId, va: VirtAddr, want: Want) -> ReadPin {
     let mms = cx.mms.borrow();
     let vma = mms[mm].find_vma(va);
-    match cx.ask(|patch| patch.read_pin()) {
+    let asked = cx.ask(|patch| patch.read_pin());
+    match asked.or(want.unshare.then_some(ReadPin::OwnAnonymous)) {
         Some(how) if vma.is_some_and(|vma| vma.flags.contains(VmFlags::WRITE)) => how,
         _ => ReadPin::AsAsked,
     }
@@ -124,17 +129,17 @@ async fn page_is_anon(cx: Cx<'_>, pfn: Pfn) -> bool {
 }
 
 /// Looks a page up and takes a reference, if its entry grants the access; else says whether the
-/// fault must be one for writing. A page whose guard was
-/// busy is looked at again under it: another may be mapped by now.
+/// fault must be one for writing; nothing at all if the page must not be pinned. A page whose guard
+/// was busy is looked at again under it: another may be mapped by now.
 async fn follow_page(
     cx: Cx<'_>,
     request: Option<DioId>,
     mm: MmId,
     va: VirtAddr,
     look: Look,
-) -> Result<Pfn, bool> {
+) -> Result<Option<Pfn>, bool> {
     let _span = cx.machine.span("follow_page");
-    let Want { write, foll } = look.want;
+    let Want { write, foll, .. } = look.want;
     let ptl = cx.machine.spin_lock(cx.mm(mm).ptl).await;
     let pte = match find_entry(cx, mm, va).await {
         Some(at) => read_pte(cx, at).await,
@@ -154,6 +159,10 @@ async fn follow_page(
         return Err(true);
     }
     if let Some(pfn) = found {
+        if !cow_direction::claim(cx, mm, pfn).await {
+            ptl.unlock().await;
+            return Ok(None);
+        }
         pin::grab_page(cx, pfn, foll).await;
         mark_as_asked(cx, pfn, write).await;
         if let InPin::Sleep(lock, mode) = page_guard::try_guard_in_pin(cx, request, pfn).await {
@@ -167,7 +176,7 @@ async fn follow_page(
             ptl.unlock().await;
             if let (true, Some(id)) = (now == found, request) {
                 page_guard::note(cx, id, found, lock, mode);
-                return Ok(pfn);
+                return Ok(Some(pfn));
             }
             unlock_sleeping(cx, lock, mode, cx.machine.context()).await;
             pin::release_page(cx, pfn, foll).await;
@@ -175,7 +184,7 @@ async fn follow_page(
         }
     }
     ptl.unlock().await;
-    found.ok_or(write)
+    found.map(Some).ok_or(write)
 }
 
 /// Leaves on a page that was just pinned under the page-table lock what the kernel wants there.
@@ -234,9 +243,11 @@ pub async fn pin_pages(
 ) -> Result<Vec<Pfn>, Errno> {
     let mut pages = Vec::with_capacity(count);
     let how = cx.ask(|patch| patch.fast_pin()).unwrap_or(FastPin::Absent);
+    let unshares = unshares(cx, mm, start);
     let want = Want {
-        write: write || unshares(cx, mm, start),
+        write: write || unshares == Some(FastEntry::All),
         foll: pin::of_direct_io(cx),
+        unshare: unshares == Some(FastEntry::Anonymous),
     };
     if how != FastPin::Absent {
         gup_fast(cx, mm, start, count, want, how, &mut pages).await;
@@ -282,7 +293,11 @@ pub(crate) async fn pin_registered(
     pages: &mut Vec<Pfn>,
 ) -> Result<(), Errno> {
     let foll = pin::of_registration(cx);
-    let want = Want { write, foll };
+    let want = Want {
+        write,
+        foll,
+        unshare: false,
+    };
     let how = cx.ask(|patch| patch.fast_pin()).unwrap_or(FastPin::Absent);
     if foll == Foll::Pin && how != FastPin::Absent {
         gup_fast(cx, mm, start, count, want, how, pages).await;
@@ -299,12 +314,12 @@ pub(crate) async fn pin_registered(
     result
 }
 
-/// Whether this pin breaks copy-on-write whatever it is for.
-fn unshares(cx: Cx<'_>, mm: MmId, start: VirtAddr) -> bool {
-    let wanted = cx.ask(|patch| patch.fast_entry_unshares());
+/// Which pages this pin takes from copy-on-write whatever it is for.
+fn unshares(cx: Cx<'_>, mm: MmId, start: VirtAddr) -> Option<FastEntry> {
+    let wanted = cx.ask(|patch| patch.fast_entry_unshares())?;
     let mms = cx.mms.borrow();
-    let vma = mms[mm].find_vma(start);
-    wanted == Some(true) && vma.is_some_and(|vma| vma.flags.contains(VmFlags::WRITE))
+    let vma = mms[mm].find_vma(start)?;
+    vma.flags.contains(VmFlags::WRITE).then_some(wanted)
 }
 
 /// The lockless part: interrupts off, so that no flush that revokes these entries can complete.
@@ -321,7 +336,7 @@ async fn gup_fast(
     if want.foll == Foll::Pin {
         pin::set_has_pinned(cx, mm).await;
     }
-    let read = how_to_read(cx, mm, start);
+    let read = how_to_read(cx, mm, start, want);
     let seq = pin::read_write_protect_seq(cx, mm, want.foll).await;
     if seq % 2 == 1 {
         return;

@@ -414,7 +414,7 @@ pub async fn follow_hugetlb_page(
     mm: MmId,
     va: VirtAddr,
     count: usize,
-    gup::Want { write, foll }: gup::Want,
+    gup::Want { write, foll, .. }: gup::Want,
     pages: &mut Vec<Pfn>,
 ) -> Result<(), Errno> {
     let _span = cx.machine.span("follow_hugetlb_page");

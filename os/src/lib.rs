@@ -5,7 +5,9 @@
 //! the page cache, signals other than those that end a process.
 
 mod bio;
+mod clear_refs;
 pub mod context;
+mod cow_direction;
 mod cpuset;
 mod dio_range;
 pub mod direct_io;
@@ -26,6 +28,7 @@ pub mod gup;
 pub mod huge;
 mod irq;
 mod kernel;
+pub mod ksm;
 pub mod lock;
 pub mod mm;
 pub mod oracle;
@@ -34,6 +37,7 @@ mod page_guard;
 pub mod pagevec;
 pub mod patch;
 mod pin;
+mod pinned_mapping;
 mod registration;
 pub mod rmap;
 pub mod sched;

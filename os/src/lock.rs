@@ -112,6 +112,20 @@ pub async fn up_write(cx: Cx<'_>, sem: LockId) {
     unlock_sleeping(cx, sem, Mode::Exclusive, cx.machine.context()).await;
 }
 
+/// Shares what [`down_write`] took alone; readers at the head of the queue share it too.
+pub async fn downgrade_write(cx: Cx<'_>, sem: LockId) {
+    let request = Request::touch(lock_object(sem), Access::Unlock, cx.machine.costs().l1);
+    let mut woken: Vec<ThreadId> = Vec::new();
+    cx.machine
+        .step(request, |_| {
+            woken = cx.machine.downgrade(sem, cx.machine.context());
+        })
+        .await;
+    for thread in woken {
+        sched::try_to_wake_up(cx, thread, LOCK_SLEEP).await;
+    }
+}
+
 /// Takes the lock of a page.
 pub async fn lock_page(cx: Cx<'_>, pfn: Pfn) {
     let id = cx.page_lock(pfn);

@@ -26,6 +26,8 @@ bitflags! {
         const DONTCOPY = 1 << 1;
         /// Copied at fork, if the kernel knows the advice.
         const COPYFORK = 1 << 2;
+        /// Something in it was pinned, if the kernel marks mappings.
+        const PINNED = 1 << 3;
         /// Of huge pages (`VM_HUGETLB`).
         const HUGE = 1 << 8;
     }

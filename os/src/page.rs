@@ -6,7 +6,7 @@ use mmu::{PAGES_PER_LARGE, Pfn, PhysAddr};
 
 use crate::extension::Extensions;
 use crate::vmscan::try_to_free_pages;
-use crate::{Cx, MmId, dio_range};
+use crate::{Cx, MmId, dio_range, pinned_mapping};
 
 bitflags! {
     /// Flags of a frame, as in Linux.
@@ -30,6 +30,8 @@ bitflags! {
         const WRITEBACK = 1 << 7;
         /// In a CPU's batch, and on no list of reclaim yet (not PG_lru).
         const BATCHED = 1 << 8;
+        /// Merged (PageKsm): whoever stores gets a copy. Changes under the page lock.
+        const KSM = 1 << 13;
         /// The head of a huge page (PG_compound): the 511 frames that follow are its own.
         const COMPOUND = 1 << 12;
     }
@@ -407,8 +409,11 @@ pub fn page_add_new_anon_rmap<'w>(
     mm: MmId,
     index: u64,
 ) -> impl Future<Output = ()> + 'w {
+    let va = mmu::VirtAddr::new(index * mmu::PAGE_SIZE as u64);
+    let marked = pinned_mapping::kept(cx) && pinned_mapping::is_marked(&cx.mms.borrow()[mm], va);
     page_step(cx, pfn, Access::Write, move |page| {
         page.flags |= PageFlags::ANON;
+        page.flags.set(PageFlags::GUP, marked);
         page.mapping = Some(mm);
         page.index = index;
         page.mapcount = 1;

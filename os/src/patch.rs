@@ -72,6 +72,14 @@ pub trait Patch: Sync {
     fn fork_copies_mappings(&self) -> Option<bool> {
         None
     }
+    /// Whether the first pin in a mapping marks it, and fork copies all of a marked mapping.
+    fn pins_mark_mappings(&self) -> Option<bool> {
+        None
+    }
+    /// Whether soft-dirty clearing leaves pages alone that may be pinned.
+    fn clear_refs_keeps_pinned(&self) -> Option<bool> {
+        None
+    }
     /// Whether pins are counted at the root of the reverse map of their page.
     fn pins_per_root(&self) -> Option<bool> {
         None
@@ -89,6 +97,10 @@ pub trait Patch: Sync {
     fn high_page_tables(&self) -> Option<bool> {
         None
     }
+    /// Who keeps a page that is shared, when a store breaks that up; `None`: who does not store.
+    fn cow_direction(&self) -> Option<CowDirection> {
+        None
+    }
     /// What a write fault does when the page lock is busy.
     fn busy_page_lock(&self) -> Option<BusyPageLock> {
         None
@@ -103,6 +115,10 @@ pub trait Patch: Sync {
     }
     /// Which pages reclaim unmaps.
     fn unmap_rule(&self) -> Option<UnmapRule> {
+        None
+    }
+    /// Which pages merging write-protects; `None`: all of them.
+    fn merge_rule(&self) -> Option<MergeRule> {
         None
     }
     /// Whether reclaim writes pages to swap that somebody else has a reference to.
@@ -145,9 +161,9 @@ pub trait Patch: Sync {
     fn fork_lock(&self) -> Option<ForkLock> {
         None
     }
-    /// Whether a pin that comes through the lockless pin's entry asks for write access whatever it
-    /// is for, where the mapping allows it.
-    fn fast_entry_unshares(&self) -> Option<bool> {
+    /// Which pages a pin that comes through the lockless pin's entry asks write access to whatever
+    /// it is for, where the mapping allows it.
+    fn fast_entry_unshares(&self) -> Option<FastEntry> {
         None
     }
     /// Whether direct I/O queues what it has before it pins the next batch.
@@ -200,6 +216,24 @@ pub enum Decow {
     Assert,
     /// The same; an entry that changed is cleared, and fork begins with it again.
     Retry,
+}
+
+/// See [`Patch::cow_direction`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CowDirection {
+    /// The address space that had it first, as long as it maps it.
+    FirstOwner,
+    /// The address space that pinned it; another pin is refused.
+    FirstPin,
+}
+
+/// See [`Patch::fast_entry_unshares`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FastEntry {
+    /// All of them.
+    All,
+    /// Anonymous ones.
+    Anonymous,
 }
 
 /// See [`Patch::dma_pins`].
@@ -295,6 +329,15 @@ pub enum SwapInsertion {
 pub enum UnmapRule {
     /// All of them.
     Always,
+    /// Those that have no foreign reference, which is looked at before the entry is cleared.
+    CountFirst,
+    /// Those that have none after the entry is cleared and flushed; else it is put back.
+    ClearThenCount,
+}
+
+/// See [`Patch::merge_rule`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MergeRule {
     /// Those that have no foreign reference, which is looked at before the entry is cleared.
     CountFirst,
     /// Those that have none after the entry is cleared and flushed; else it is put back.

@@ -10,7 +10,7 @@ use crate::context::mm_object;
 use crate::mm::Mm;
 use crate::page::{Holder, PageFlags, get_page, page_count, page_step, put_page};
 use crate::patch::DmaPins;
-use crate::{Cx, MmId};
+use crate::{Cx, MmId, cow_direction};
 
 /// What a pin adds to the count of a page.
 pub const GUP_PIN_COUNTING_BIAS: i32 = 1024;
@@ -61,6 +61,7 @@ pub(crate) async fn grab_page(cx: Cx<'_>, pfn: Pfn, foll: Foll) {
 
 /// Gives it back (`put_page`, `unpin_user_page`).
 pub(crate) async fn release_page(cx: Cx<'_>, pfn: Pfn, foll: Foll) {
+    cow_direction::unclaim(cx, pfn).await;
     if foll == Foll::Get {
         count_at_root(cx, pfn, -1).await;
         put_page(cx, pfn, Holder::Pin).await;

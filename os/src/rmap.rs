@@ -49,7 +49,7 @@ pub async fn anon_vma_unlink(cx: Cx<'_>, mm: MmId) {
 }
 
 /// Where a page may be mapped, the oldest address space first. The caller holds the lock.
-fn places(cx: Cx<'_>, pfn: Pfn) -> Vec<(MmId, VirtAddr)> {
+pub(crate) fn places(cx: Cx<'_>, pfn: Pfn) -> Vec<(MmId, VirtAddr)> {
     let index = cx.pages.borrow().get(pfn).map_or(0, |page| page.index);
     let va = VirtAddr::new(index * PAGE_SIZE as u64);
     let mms = cx.mms.borrow();

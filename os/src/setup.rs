@@ -42,6 +42,10 @@ impl<'w> Kernel<'w> {
             "a kernel is prepared once"
         );
         self.machine.boot(self);
+        if self.ask(|patch| patch.cow_direction()).is_some() {
+            let lock = self.machine.new_lock(&crate::lock::ANON_VMA);
+            self.swap.borrow_mut().anon_vma = Some(lock);
+        }
         prepare(&mut Setup { cx: self });
         self.remember();
     }
@@ -214,7 +218,28 @@ impl<'w> Setup<'w> {
         self.reclaimer_of_used(cpu, process, at, delay_us, scans);
     }
 
-    /// The same, and the accessed mark stays: the first scan unmaps nothing.
+    /// Reclaim, as a thread on `cpu`: it scans the page that is mapped at `at` now once, and twice
+    /// more after the event `go`; then `done` has happened.
+    pub fn reclaimer_in_turn(
+        &mut self,
+        cpu: u16,
+        process: ProcessId,
+        at: VirtAddr,
+        (go, done): (u32, u32),
+    ) {
+        let pages = self.age(process, at, mmu::PAGE_SIZE as u64);
+        self.kernel_thread("kswapd", cpu, move |cx| {
+            let pages = pages.clone();
+            async move {
+                crate::vmscan::kswapd(cx, pages.clone(), 0, 1).await;
+                crate::event::wait(cx, go).await;
+                crate::vmscan::kswapd(cx, pages, 0, 2).await;
+                crate::event::signal(cx, done).await;
+            }
+        });
+    }
+
+    /// As [`Setup::reclaimer`], and the accessed mark stays: the first scan unmaps nothing.
     pub fn reclaimer_of_used(
         &mut self,
         cpu: u16,
@@ -229,6 +254,13 @@ impl<'w> Setup<'w> {
         self.kernel_thread("kswapd", cpu, move |cx| {
             crate::vmscan::kswapd(cx, pages.clone(), delay_us, scans)
         });
+    }
+
+    /// Same-page merging, as a thread on `cpu`: it tries once to map the page at `into` in place of
+    /// the one at `at` as well.
+    pub fn merger(&mut self, cpu: u16, process: ProcessId, at: VirtAddr, into: VirtAddr) {
+        let mm = self.mm_of(process);
+        self.kernel_thread("ksmd", cpu, move |cx| crate::ksm::ksmd(cx, mm, at, into));
     }
 
     /// The mapping at `at` has the advice to be copied at fork.
@@ -265,6 +297,23 @@ impl<'w> Setup<'w> {
         page.count += 1;
         page.held[Holder::Cache as usize] += 1;
         page.flags |= PageFlags::SWAPCACHE | PageFlags::DIRTY;
+    }
+
+    /// Reclaim has just unmapped the page at `at`: it is in the swap cache, and still to be written.
+    pub fn unmapped_to_swap(&mut self, process: ProcessId, at: VirtAddr) {
+        self.swap_cached(process, at);
+        let mm = self.mm_of(process);
+        let mut memory = self.cx.machine.prepare_memory();
+        let found = walk::lookup(&memory, self.cx.mm(mm).root, at);
+        let (entry_at, pte) = found.expect("mapped by map()");
+        let slot = mmu::SwapEntry { area: 0, offset: 0 };
+        memory.write_u64(entry_at, mmu::Pte::swap(slot).raw());
+        self.cx.swap.borrow_mut().slots[0].count += 1;
+        let mut pages = self.cx.pages.borrow_mut();
+        let page = pages.get_mut(pte.pfn());
+        page.count -= 1;
+        page.mapcount -= 1;
+        page.held[Holder::Mapping as usize] -= 1;
     }
 
     /// Clears the accessed marks of mapped memory; returns its frames.

@@ -8,7 +8,7 @@ use crate::file::{self, Fd};
 use crate::mm::VmFlags;
 use crate::registration::{self, RegionId};
 use crate::task::{ExitStatus, Pid, Signal};
-use crate::{Cx, Errno, event, exit, fork, futex, irq, sched, uaccess};
+use crate::{Cx, Errno, clear_refs, event, exit, fork, futex, irq, sched, uaccess};
 
 /// A program in user mode. It is a handle: which task acts is known from the CPU that acts.
 #[derive(Clone, Copy)]
@@ -250,6 +250,13 @@ impl<'w> User<'w> {
             flags.set(VmFlags::DONTCOPY, dontcopy)
         })
         .await
+    }
+
+    /// Clears the process's soft-dirty marks (`/proc/PID/clear_refs`): its next stores fault.
+    pub async fn clear_soft_dirty(self) {
+        self.enter();
+        clear_refs::clear_refs_write(self.cx).await;
+        self.leave().await;
     }
 
     /// A new process that runs `child` and exits with its value.

@@ -5,7 +5,7 @@
 //! of pins that do not come through this entry (B51). Costs: read-only mappings never use the
 //! lockless path; whoever only looks at memory copies it.
 
-use crate::patch::{FastPin, Patch};
+use crate::patch::{FastEntry, FastPin, Patch};
 
 pub struct FastEntryUnshares;
 
@@ -26,7 +26,7 @@ impl Patch for FastEntryUnshares {
         Some(FastPin::WritableOnly)
     }
 
-    fn fast_entry_unshares(&self) -> Option<bool> {
-        Some(true)
+    fn fast_entry_unshares(&self) -> Option<FastEntry> {
+        Some(FastEntry::All)
     }
 }

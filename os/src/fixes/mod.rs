@@ -1,9 +1,12 @@
 //! Patches, one a file, listed in [`ALL`]; base kernels ([`KERNELS`]), each a list of patches on
 //! v2.6.18; and the rows of the verdict matrix that stand for whole configurations ([`ROWS`]).
 
+mod clear_refs_keeps_pinned;
 mod copy_if_foreign;
 mod copy_if_foreign_locked;
 mod count_is_one;
+mod cow_first_owner;
+mod cow_first_pin;
 mod decow_at_fork;
 mod decow_retry;
 mod dio_fork_sem;
@@ -17,6 +20,7 @@ mod dma_pins;
 mod dontcow_advice;
 mod drain_first;
 mod fast_entry_unshares;
+mod fast_entry_unshares_anon;
 mod fast_gup;
 mod fork_copy_atomic;
 mod fork_copy_dma_pinned;
@@ -31,6 +35,8 @@ mod fork_unmap_tables;
 mod high_page_tables;
 mod huge_lock_new;
 mod huge_lock_old;
+mod ksm_clear_then_count;
+mod ksm_count_first;
 mod mmap_sem_once;
 mod mmap_sem_over_io;
 pub mod mutations;
@@ -49,6 +55,7 @@ mod pg_gup_huge;
 mod pg_gup_recheck;
 mod pg_gup_write;
 mod pin_referenced;
+mod pinned_mappings;
 mod pins_hold_fork_lock;
 mod pins_per_root;
 mod read_pin_owns;
@@ -109,6 +116,13 @@ pub const ALL: &[&dyn Patch] = &[
     &dio_fork_sem::DioForkSem,
     &dio_fork_sem_to_end::DioForkSemToEnd,
     &fast_entry_unshares::FastEntryUnshares,
+    &fast_entry_unshares_anon::FastEntryUnsharesAnon,
+    &ksm_clear_then_count::KsmClearThenCount,
+    &ksm_count_first::KsmCountFirst,
+    &pinned_mappings::PinnedMappings,
+    &clear_refs_keeps_pinned::ClearRefsKeepsPinned,
+    &cow_first_owner::CowFirstOwner,
+    &cow_first_pin::CowFirstPin,
     &pins_hold_fork_lock::PinsHoldForkLock,
     &dio_ranges::DioRanges,
     &dio_ranges_round_up::DioRangesRoundUp,
@@ -446,11 +460,63 @@ pub const ROWS: &[Row] = &[
         about: "B02, and the same rule for huge pages at fork",
     },
     Row {
+        id: "B06",
+        kernel: Some("v2.6.18"),
+        patches: &["wait-for-page-lock", "cow-first-owner"],
+        set: &[],
+        about: "a shared page stays with its first owner",
+    },
+    Row {
+        id: "B07",
+        kernel: Some("v2.6.18"),
+        patches: &["wait-for-page-lock", "cow-first-pin"],
+        set: &[],
+        about: "a shared page has one pin at most, and stays with the pinner",
+    },
+    Row {
+        id: "B41",
+        kernel: Some("v2.6.29"),
+        patches: &["ksm-clear-then-count"],
+        set: &[],
+        about: "merging clears and flushes, then compares counts",
+    },
+    Row {
+        id: "B52",
+        kernel: Some("v2.6.29"),
+        patches: &[
+            "dio-fork-sem",
+            "dio-fork-sem-to-end",
+            "fast-entry-unshares",
+            "fast-entry-unshares-anonymous",
+        ],
+        set: &[],
+        about: "B50, whose early un-sharing leaves pages alone that are not anonymous",
+    },
+    Row {
         id: "B11",
         kernel: Some("v2.6.18"),
         patches: &["dontcow-advice", "fork-flush-before-copy"],
         set: &[],
         about: "a mapping with the advice is copied at fork, each page after a flush",
+    },
+    Row {
+        id: "B12",
+        kernel: Some("v2.6.29"),
+        patches: &["pinned-mappings", "fork-copy-leaks"],
+        set: &[],
+        about: "the first pin marks a mapping, which fork copies as a whole; references leak",
+    },
+    Row {
+        id: "B12.exclusive",
+        kernel: Some("v2.6.29"),
+        patches: &[
+            "page-sem",
+            "page-sem-to-last",
+            "page-sem-under-mmap-sem",
+            "pinned-mappings",
+        ],
+        set: &[],
+        about: "B12 without the leak, and a caller that has mmap_sem alone: that of A25",
     },
     Row {
         id: "B13",

@@ -30,6 +30,10 @@ const FORKED: u32 = 2;
 const READ_ONLY: u64 = 3;
 /// The storer waits until the child is gone.
 const CHILD_FIRST: u64 = 4;
+/// The storer waits until the child has stored.
+const CHILD_STORES: u64 = 5;
+/// The storer waits until the disk's sector is in the page.
+const READ_FIRST: u64 = 6;
 
 /// How the page is pinned.
 const SYNC: u64 = 0;
@@ -78,10 +82,12 @@ impl Reproducer for DioFork {
             Parameter {
                 name: "fork",
                 about: "0: nobody forks, 1: fork, 2: vfork, and the child runs another program, 3: fork \
-                        while the page is read-only, then store, 4: fork, and the child ends before the store",
+                        while the page is read-only, then store, 4: fork, and the child ends before the \
+                        store, 5: fork, and the child stores before the store, 6: fork, and the read is \
+                        over before the store",
                 default: 1,
                 min: 0,
-                max: CHILD_FIRST,
+                max: READ_FIRST,
             },
             Parameter {
                 name: "dontfork",
@@ -119,6 +125,15 @@ impl Reproducer for DioFork {
                 max: 1,
             },
             Parameter {
+                name: "neighbour",
+                about: "1: in place of the store, a read into the page's first sector begins when the \
+                        first read is submitted (`pin=1`); 2: the same, and the first sector is the \
+                        first read's",
+                default: 0,
+                min: 0,
+                max: 2,
+            },
+            Parameter {
                 name: "store",
                 about: "where the third thread stores; 4096 and more: in the next page",
                 default: 4,
@@ -138,6 +153,9 @@ impl Reproducer for DioFork {
         }
         if params.get("fork") == READ_ONLY && params.get("pin") == SYNC {
             return Err("`fork=3` wants `pin=1` or `pin=2`".to_string());
+        }
+        if params.get("neighbour") > 0 && params.get("pin") != ASYNC {
+            return Err("`neighbour` wants `pin=1`".to_string());
         }
         if params.get("segments") > 1 && params.get("pin") != SYNC {
             return Err("`segments` wants `pin=0`".to_string());
@@ -159,6 +177,18 @@ impl Reproducer for DioFork {
                     .bounded(3)
                     .fixes(&["A01"])
                     .words(LOST),
+                Verdict::of("A02", "FWD")
+                    .bounded(3)
+                    .fixes(&["A01"])
+                    .set(&[("pin", 1), ("neighbour", 2)])
+                    .words(LOST)
+                    .note("the head of the page is lost"),
+                Verdict::of("A03", "FWD")
+                    .bounded(3)
+                    .fixes(&["A01"])
+                    .set(&[("pin", 1), ("neighbour", 1)])
+                    .words(LOST)
+                    .note("the tail of the page is lost"),
                 Verdict::of("A04", "FWD")
                     .bounded(3)
                     .fixes(&["A01"])
@@ -169,6 +199,16 @@ impl Reproducer for DioFork {
                     .fixes(&["A01"])
                     .set(&[("fork", 4)])
                     .note("the child is gone before the store"),
+                Verdict::of("A05.child", "FWD")
+                    .bounded(3)
+                    .fixes(&["A01"])
+                    .set(&[("fork", 5)])
+                    .note("the child stores first, and gets the copy"),
+                Verdict::of("A05.landed", "FWD")
+                    .bounded(3)
+                    .fixes(&["A01"])
+                    .set(&[("fork", 6)])
+                    .note("what is copied has the disk's bytes already"),
                 Verdict::of("A40", "FWD")
                     .bounded(3)
                     .fixes(&["A40"])
@@ -382,6 +422,30 @@ impl Reproducer for DioFork {
                     .set(&[("pin", 2)])
                     .words(LOST),
                 Verdict::of("B34", "FWD").bounded(3).fixes(&["B34"]),
+                Verdict::of("B12", "FWD")
+                    .bounded(3)
+                    .fixes(&["B12"])
+                    .words(&["LEAK"]),
+                Verdict::of("B12.forward", "FWD")
+                    .bounded(3)
+                    .kernel("v2.6.29")
+                    .fixes(&["pinned-mappings"]),
+                Verdict::of("B12.exclusive", "CTX")
+                    .bounded(3)
+                    .fixes(&["B12.exclusive"])
+                    .set(&[("fork", 0)])
+                    .words(&["BUG"]),
+                Verdict::of("B06.forward", "FWD")
+                    .bounded(3)
+                    .fixes(&["B06"])
+                    .note("only the first owner pins"),
+                Verdict::of("B07.forward", "FWD").bounded(3).fixes(&["B07"]),
+                Verdict::of("B52.forward", "FWD").bounded(3).fixes(&["B52"]),
+                Verdict::of("B52", "COST")
+                    .bounded(3)
+                    .fixes(&["B52"])
+                    .words(COST)
+                    .budgets(NO_FORK_WAITS),
                 Verdict::of("B50", "FWD")
                     .bounded(3)
                     .fixes(&["B50"])
@@ -455,7 +519,11 @@ impl Reproducer for DioFork {
         if params.get("marked") == 1 {
             setup.pinned_once(process, page);
         }
-        let at = page + SECTOR;
+        let neighbour = params.get("neighbour");
+        let (at, beside) = match neighbour {
+            2 => (page, page + SECTOR * bios),
+            _ => (page + SECTOR, page),
+        };
         let each = SECTOR * bios;
         let early = params.get("early") == 1;
         let dontfork = params.get("dontfork") == 1;
@@ -481,6 +549,9 @@ impl Reproducer for DioFork {
             if early {
                 user.signal_event(OVER).await;
             }
+            if fork == READ_FIRST {
+                user.signal_event(FORKED).await;
+            }
             if let Some(at) = user.find_mismatch(at, bytes, DISK).await {
                 user.check_failed(format!("byte {at} of what was read is lost"));
             }
@@ -501,7 +572,17 @@ impl Reproducer for DioFork {
                 }
                 user.signal_event(FORKED).await;
             }),
-            1 => setup.thread(process, "forker", 1, move |user| async move {
+            CHILD_STORES => setup.thread(process, "forker", 1, move |user| async move {
+                let child = user.fork(move |user| async move {
+                    user.store_u32(page + store, 2).await;
+                    user.signal_event(FORKED).await;
+                    user.pause().await;
+                    0
+                });
+                let _ = child.await;
+                user.pause().await;
+            }),
+            1 | READ_FIRST => setup.thread(process, "forker", 1, move |user| async move {
                 let child = user.fork(move |user| async move {
                     if !ends {
                         user.pause().await;
@@ -515,6 +596,14 @@ impl Reproducer for DioFork {
             _ => setup.thread(process, "forker", 1, |user| async move {
                 user.vfork(|_| async { 0 }).await;
             }),
+        }
+        if neighbour > 0 {
+            setup.thread(process, "neighbour", 2, move |user| async move {
+                user.wait_event(PINNED).await;
+                read(user, beside, SECTOR, 1).await;
+                user.pause().await;
+            });
+            return;
         }
         setup.thread(process, "storer", 2, move |user| async move {
             if fork >= READ_ONLY {

@@ -1,6 +1,7 @@
 //! `dio-rev`: a fork, then a page goes to the disk while both sides store to it.
 
-use os::{Setup, User};
+use mmu::VirtAddr;
+use os::{Errno, Setup, User};
 
 use crate::{Budget, Parameter, Params, Reproducer, Verdict};
 
@@ -12,6 +13,7 @@ fork cannot help, since the fork is long over. Reduced: one page, one sector, no
 
 const PAGE: u64 = 4096;
 const FILE: &str = "disk";
+const CHILDS: &str = "disk of the child";
 
 /// See the module.
 pub struct DioRev;
@@ -45,6 +47,20 @@ impl Reproducer for DioRev {
                 min: 0,
                 max: 1,
             },
+            Parameter {
+                name: "both",
+                about: "1: the child does not store, but writes the page to disk as well",
+                default: 0,
+                min: 0,
+                max: 1,
+            },
+            Parameter {
+                name: "zero",
+                about: "1: the page has been read and never written: it is the zero page",
+                default: 0,
+                min: 0,
+                max: 1,
+            },
         ]
     }
 
@@ -55,6 +71,10 @@ impl Reproducer for DioRev {
     // Where a bound of 3 is said, no search has come to its end yet: a sample without time stands
     // in for it (`tests/direct_io.rs`).
     fn verdicts(&self) -> &'static [Verdict] {
+        const NO_WALKS: &[Budget] = &[Budget::at_most("reverse-map walks in faults", 0)];
+        const NO_REFUSALS: &[Budget] = &[Budget::at_most("pins refused", 0)];
+        const ZERO: &[(&str, u64)] = &[("fork", 0), ("zero", 1)];
+        const BOTH: &[(&str, u64)] = &[("both", 1)];
         const LOCKLESS: &[Budget] = &[Budget::at_least("fast pins", 1)];
         const {
             &[
@@ -79,6 +99,58 @@ impl Reproducer for DioRev {
                     .set(&[("fork", 0)])
                     .words(&["COST"])
                     .budgets(LOCKLESS),
+                Verdict::of("B12.reverse", "REV")
+                    .bounded(3)
+                    .kernel("v2.6.29")
+                    .fixes(&["pinned-mappings"]),
+                Verdict::of("B12.zero", "COST")
+                    .bounded(1)
+                    .kernel("v2.6.29")
+                    .fixes(&["pinned-mappings"])
+                    .set(ZERO)
+                    .words(&["COST"])
+                    .budgets(LOCKLESS),
+                Verdict::of("B06.reverse", "REV").bounded(3).fixes(&["B06"]),
+                Verdict::of("B06", "REV")
+                    .bounded(3)
+                    .fixes(&["B06"])
+                    .set(BOTH)
+                    .words(&["CORRUPT"])
+                    .note("the child's pin stays on the page that the parent keeps and stores to"),
+                Verdict::of("B06.cost", "COST")
+                    .bounded(3)
+                    .fixes(&["B06"])
+                    .words(&["COST"])
+                    .budgets(NO_WALKS),
+                Verdict::of("B07.reverse", "REV").bounded(3).fixes(&["B07"]),
+                Verdict::of("B07.both", "REV")
+                    .bounded(3)
+                    .fixes(&["B07"])
+                    .set(BOTH)
+                    .note("one of the two fails with EAGAIN, unless it comes after the other"),
+                Verdict::of("B07", "REV")
+                    .bounded(3)
+                    .fixes(&["B07"])
+                    .set(BOTH)
+                    .words(&["COST"])
+                    .budgets(NO_REFUSALS),
+                Verdict::of("B32", "REV")
+                    .bounded(3)
+                    .fixes(&["B31"])
+                    .words(&["CORRUPT"]),
+                Verdict::of("B50.reverse", "REV").bounded(3).fixes(&["B50"]),
+                Verdict::of("B50.zero", "COST")
+                    .bounded(1)
+                    .fixes(&["B50"])
+                    .set(ZERO)
+                    .words(&["COST"])
+                    .budgets(LOCKLESS),
+                Verdict::of("B52.zero", "COST")
+                    .bounded(1)
+                    .fixes(&["B52"])
+                    .set(ZERO)
+                    .budgets(LOCKLESS),
+                Verdict::of("B52.reverse", "REV").bounded(3).fixes(&["B52"]),
                 Verdict::of("B18.reverse", "REV").bounded(3).fixes(&["B18"]),
                 Verdict::of("U10", "REV").bounded(3).fixes(&["U10"]),
                 Verdict::of("U11", "REV")
@@ -96,7 +168,12 @@ impl Reproducer for DioRev {
     fn prepare<'w>(&self, setup: &mut Setup<'w>, params: &Params) {
         let pin = params.get("pin");
         let forks = params.get("fork") == 1;
+        let both = params.get("both") == 1;
+        let zero = params.get("zero") == 1;
         setup.file(FILE, 512, 0);
+        if both {
+            setup.file(CHILDS, 512, 0);
+        }
         let process = setup.empty_process("dio-rev");
         setup.keep_memory(process);
         let page = setup.map(process, PAGE);
@@ -104,15 +181,23 @@ impl Reproducer for DioRev {
         setup.thread(process, "writer", 0, move |user: User<'w>| async move {
             if forks {
                 let child = user.fork(move |user| async move {
-                    user.store_u32(page, 0xffff_ffff).await;
+                    if both {
+                        write_out(user, CHILDS, page).await;
+                    } else {
+                        user.store_u32(page, 0xffff_ffff).await;
+                    }
                     0
                 });
                 child.await.expect("memory is free");
             }
-            let file = user.open(FILE).await.expect("prepared");
-            if pin == 0 {
-                user.pwrite(file, page, 512, 0).await.expect("mapped");
+            if zero {
+                let page = user.mmap(PAGE).await.expect("memory is free");
+                user.load_u32(page).await;
+                write_out(user, FILE, page).await;
+            } else if pin == 0 {
+                write_out(user, FILE, page).await;
             } else {
+                let file = user.open(FILE).await.expect("prepared");
                 let region = user.register(page, 512, false).await.expect("mapped");
                 let moved = user.device_read(region, file, page, 512, 0).await;
                 moved.expect("registered");
@@ -125,5 +210,14 @@ impl Reproducer for DioRev {
         setup.thread(process, "storer", 1, move |user: User<'w>| async move {
             user.store_u32(page, 0x2222_2222).await;
         });
+    }
+}
+
+/// A kernel that refuses the pin says so, and nothing is written.
+async fn write_out(user: User<'_>, name: &str, page: VirtAddr) {
+    let file = user.open(name).await.expect("prepared");
+    match user.pwrite(file, page, 512, 0).await {
+        Ok(_) | Err(Errno::EAGAIN) => {}
+        Err(error) => user.check_failed(format!("the page cannot be written to disk: {error}")),
     }
 }

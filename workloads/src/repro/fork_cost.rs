@@ -119,6 +119,13 @@ impl Reproducer for ForkCost {
                     .set(&[("kib", 16), ("dontcow", 1)])
                     .words(COST)
                     .budgets(NO_COPY),
+                Verdict::of("B12.cost", "COST")
+                    .sampled(20)
+                    .kernel("v2.6.29")
+                    .fixes(&["pinned-mappings"])
+                    .set(FOUR)
+                    .words(COST)
+                    .budgets(ONE_COPY),
                 Verdict::of("B18.cost", "COST")
                     .sampled(20)
                     .fixes(&["B18"])

@@ -44,6 +44,16 @@ impl Reproducer for Forkscrew {
                 Verdict::of("A41", "FWD")
                     .fixes(&["A41"])
                     .guards(&[("no-pin-mark", &["CHECK", "CORRUPT"])]),
+                Verdict::of("A07", "FWD")
+                    .fixes(&["A41"])
+                    .note("the child dumps what was there before the reads"),
+                Verdict::of("A07.waits", "FWD")
+                    .fixes(&["B50"])
+                    .note("fork waits for the first read; the child dumps its bytes"),
+                Verdict::of("A07.async", "FWD")
+                    .fixes(&["B31"])
+                    .words(LOST)
+                    .note("fork waits for the call, and an asynchronous one returns at once"),
                 Verdict::of("A52", "FAST").fixes(&["A52"]).words(LOST),
                 Verdict::of("B02", "FAST").fixes(&["B02"]),
                 Verdict::of("B10", "FWD").fixes(&["B10"]),

@@ -86,6 +86,12 @@ impl Reproducer for Snap {
                     .fixes(&["dontcow-advice"])
                     .set(&[("dontcow", 1)])
                     .words(TORN),
+                Verdict::of("B12.snap", "SNAP")
+                    .bounded(2)
+                    .kernel("v2.6.29")
+                    .fixes(&["pinned-mappings"])
+                    .words(TORN)
+                    .note("the parent's entry is never write-protected"),
                 Verdict::of("U13.snap", "SNAP")
                     .bounded(2)
                     .fixes(&["U13"])

@@ -2,9 +2,14 @@
 
 use os::Setup;
 
-use crate::swapping::{RECLAIM_US, page_and_file, read_load_store};
+use crate::swapping::{RECLAIM_US, page_and_file, read_load_store, submit_read, wait_and_check};
 use crate::verdict::Budget;
 use crate::{Parameter, Params, Reproducer, Verdict};
+
+/// The page is pinned, in the turn of `cached=2`.
+const PINNED: u32 = 0;
+/// Reclaim has looked at it again.
+const SCANNED: u32 = 1;
 
 /// See the module.
 pub struct SwapRo;
@@ -40,10 +45,12 @@ impl Reproducer for SwapRo {
             },
             Parameter {
                 name: "cached",
-                about: "1: the page is in the swap cache before it is pinned",
+                about: "1: the page is in the swap cache before it is pinned; 2: reclaim has unmapped \
+                        it and writes it; the thread stores, pins, and goes on when reclaim has looked \
+                        twice more (`scans` says nothing)",
                 default: 0,
                 min: 0,
-                max: 1,
+                max: 2,
             },
         ]
     }
@@ -80,6 +87,19 @@ impl Reproducer for SwapRo {
                     .fixes(&["B38"])
                     .set(&[("cached", 1)])
                     .words(&["CHECK", "CORRUPT"]),
+                Verdict::of("B38.b", "SWAPRO")
+                    .bounded(3)
+                    .fixes(&["count-is-one", "no-swap-referenced-posted"])
+                    .set(&[("cached", 2)])
+                    .words(&["CHECK", "CORRUPT"])
+                    .note(
+                        "a store during the write to swap reuses the page and leaves it in the swap \
+                         cache; no rule of insertion, not even one that refuses all, sees it again",
+                    ),
+                Verdict::of("B12.swap", "SWPENT")
+                    .bounded(3)
+                    .fixes(&["pinned-mappings"])
+                    .words(&["BUG"]),
                 Verdict::of("B38.c", "SWAPRO")
                     .fixes(&["B38"])
                     .words(&["CHECK", "CORRUPT"])
@@ -114,11 +134,29 @@ impl Reproducer for SwapRo {
 
     fn prepare<'w>(&self, setup: &mut Setup<'w>, params: &Params) {
         let (process, page) = page_and_file(setup, "swap-ro");
-        if params.get("cached") == 1 {
-            setup.swap_cached(process, page);
+        let cached = params.get("cached");
+        setup.thread(process, "user", 0, move |user| async move {
+            if cached < 2 {
+                read_load_store(user, page).await;
+                return;
+            }
+            user.store_u32(page, 1).await;
+            let read = submit_read(user, page).await;
+            user.signal_event(PINNED).await;
+            user.wait_event(SCANNED).await;
+            let seen = user.load_u32(page).await;
+            user.store_u32(page, seen + 1).await;
+            wait_and_check(user, page, read).await;
+        });
+        if cached == 2 {
+            setup.reclaimer_in_turn(1, process, page, (PINNED, SCANNED));
+            setup.unmapped_to_swap(process, page);
+            return;
         }
-        setup.thread(process, "user", 0, move |user| read_load_store(user, page));
         let scans = params.get("scans") as u32;
         setup.reclaimer(1, process, page, RECLAIM_US, scans);
+        if cached == 1 {
+            setup.swap_cached(process, page);
+        }
     }
 }
