@@ -1,8 +1,9 @@
 //! What README shows, and the snapshots of what a person reads.
 
+use assert_cmd::Command;
 use insta::Settings;
-use shootdown::Run;
 use shootdown::os::Dump;
+use shootdown::{Explore, Run};
 
 fn in_folder(name: &str, check: impl FnOnce()) {
     let mut settings = Settings::clone_current();
@@ -23,6 +24,43 @@ fn a_fix_is_judged_in_four_lines() -> Result<(), shootdown::Error> {
         insta::assert_snapshot!("diagram-B02-seed-7", report.diagram())
     });
     Ok(())
+}
+
+#[test]
+fn no_interleaving_of_read_and_exit_sleeps_in_the_interrupt() -> Result<(), shootdown::Error> {
+    let read_and_exit = Run::of("dio-exit")?.chooser("exhaustive")?;
+    let broken = Explore::new(read_and_exit.clone().fix("A30")?).run()?;
+    assert!(broken.words.contains("ATOMIC"), "{broken}");
+    let fine = Explore::new(read_and_exit).run()?;
+    assert!(fine.is_clean() && fine.complete, "{fine}");
+    Ok(())
+}
+
+/// Every block of README that begins with a command is what that command prints.
+#[test]
+fn what_follows_a_command_is_what_it_prints() {
+    let blocks = include_str!("../README.md").split("```text\n$ shootdown ");
+    let mut commands = 0;
+    for block in blocks.skip(1) {
+        let (command, rest) = block.split_once('\n').expect("a command and its output");
+        let (shown, _) = rest.split_once("```").expect("the block ends");
+        let output = Command::cargo_bin("shootdown")
+            .expect("built")
+            .args(command.split_whitespace())
+            .output()
+            .expect("runs");
+        let printed = String::from_utf8(output.stdout).expect("text");
+        let lines = |text: &str| {
+            text.trim_end()
+                .lines()
+                .map(str::trim_end)
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
+        assert_eq!(lines(shown), lines(&printed), "{command}");
+        commands += 1;
+    }
+    assert!(commands >= 3, "README shows {commands} commands");
 }
 
 #[test]

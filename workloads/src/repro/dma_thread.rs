@@ -1,6 +1,8 @@
 //! `dma-thread`: many threads read a file with O_DIRECT into one buffer while another forks
 //! (rows A01 to A04).
 
+use std::num::NonZero;
+
 use mmu::VirtAddr;
 use os::{Advice, Setup, User};
 
@@ -86,6 +88,13 @@ impl Reproducer for DmaThread {
                     8,
                     1 << 16,
                 ),
+                parameter(
+                    "extent_kib",
+                    "KiB of a file that lie together on the disk: a transfer is no longer; 0: all",
+                    0,
+                    0,
+                    1 << 16,
+                ),
                 DONTFORK,
             ]
         }
@@ -157,6 +166,9 @@ impl Reproducer for DmaThread {
             read_bytes: params.get("read_kib") * 1024,
             dontfork: params.get("dontfork") == 1,
         };
+        if let Some(extent) = NonZero::new(params.get("extent_kib")) {
+            setup.cut_direct_io(64, extent.get() * 1024);
+        }
         // The first mode of the original wrote the files; its last byte is what matters.
         for number in 1..=job.files {
             setup.file(&file_name(number), job.file_bytes, number as u8);

@@ -73,7 +73,7 @@ impl Reproducer for Vendor512 {
                     .fixes(&["A23"])
                     .set(&[("threads", 3), ("rounds", 2)])
                     .words(&["CHECK", "CORRUPT"])
-                    .note("never in 300 timed seeds: by schedule alone, as the testers told"),
+                    .note("never in 150,000 timed seeds: by schedule alone, as the testers told"),
                 Verdict::of("A08.A24", "FWD").fixes(&["A24"]).sampled(300),
                 Verdict::of("B02", "FAST").fixes(&["B02"]).sampled(1000),
             ]
