@@ -73,3 +73,18 @@ fn a_child_that_stores_first_and_a_read_that_is_over_lose_nothing() {
 fn forkscrew_is_cured_by_copies_and_by_a_lock_that_outlasts_the_call() {
     hold(&["A07"]);
 }
+
+#[test]
+fn merging_looks_for_pins_after_the_flush() {
+    hold(&["B41"]);
+}
+
+#[test]
+fn a_pinned_page_that_loses_its_permission_keeps_its_bytes_only_where_clearing_spares_it() {
+    hold(&["U11.soft-dirty", "U12.soft-dirty", "U12.soft-dirty-fast"]);
+}
+
+#[test]
+fn a_debugger_changes_its_process_alone_and_looks_without_a_copy() {
+    hold(&["poke", "A40.forced", "B52.peek", "U10.peek"]);
+}

@@ -62,6 +62,17 @@ pub async fn handle_mm_fault(
     if flags.contains(VmFlags::HUGE) {
         return hugetlb_fault(cx, mm, va, write).await;
     }
+    handle_pte_fault(cx, mm, va, write).await
+}
+
+/// The same for a small page, whatever the mapping allows: an entry of a mapping that may not be
+/// written gets no write permission (forced access).
+pub(crate) async fn handle_pte_fault(
+    cx: Cx<'_>,
+    mm: MmId,
+    va: VirtAddr,
+    write: bool,
+) -> Result<Fault, Errno> {
     let ptl = cx.machine.spin_lock(cx.mm(mm).ptl).await;
     let Some(at) = pte_alloc(cx, mm, va).await else {
         ptl.unlock().await;
@@ -98,6 +109,13 @@ pub(crate) struct FaultAt {
     pub at: PhysAddr,
 }
 
+/// Whether the mapping at `va` may be written (`maybe_mkwrite`). `mmap_sem` is held.
+fn may_write(cx: Cx<'_>, mm: MmId, va: VirtAddr) -> bool {
+    let mms = cx.mms.borrow();
+    let vma = mms[mm].find_vma(va);
+    vma.is_some_and(|vma| vma.flags.contains(VmFlags::WRITE))
+}
+
 /// First touch of anonymous memory: the zero page for a load, a page of its own for a store.
 async fn do_anonymous_page<'w>(
     cx: Cx<'w>,
@@ -124,7 +142,8 @@ async fn do_anonymous_page<'w>(
         return Ok(Fault::Minor);
     }
     pass_reference(cx, new, Holder::Hand, Holder::Mapping);
-    set_pte_at(cx, mm, va, at, user_pte(new, true, true)).await;
+    let writable = may_write(cx, mm, va);
+    set_pte_at(cx, mm, va, at, user_pte(new, writable, true)).await;
     lru_cache_add(cx, new).await;
     ptl.unlock().await;
     cx.count("anonymous pages", 1);
@@ -202,10 +221,9 @@ pub(crate) async fn do_wp_page<'w>(
             }
         };
         if reuse {
-            update_pte(cx, mm, va, at, |pte| {
-                pte.with(PteFlags::W | PteFlags::D | PteFlags::A)
-            })
-            .await;
+            let mut marks = PteFlags::D | PteFlags::A;
+            marks.set(PteFlags::W, may_write(cx, mm, va));
+            update_pte(cx, mm, va, at, move |pte| pte.with(marks)).await;
             ptl.unlock().await;
             cx.count("pages reused", 1);
             return Ok(Fault::Write);
@@ -364,7 +382,8 @@ async fn wp_page_copy(cx: Cx<'_>, fault: FaultAt, pte: Pte, old: mmu::Pfn) -> Re
     }
     page_remove_rmap(cx, old).await;
     pass_reference(cx, new, Holder::Hand, Holder::Mapping);
-    set_pte_at(cx, mm, va, at, user_pte(new, true, true)).await;
+    let writable = may_write(cx, mm, va);
+    set_pte_at(cx, mm, va, at, user_pte(new, writable, true)).await;
     flush_tlb_page(cx, mm, FlushRange::page(va)).await;
     put_page(cx, old, Holder::Mapping).await;
     lru_cache_add(cx, new).await;

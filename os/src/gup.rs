@@ -5,7 +5,7 @@ use emu::{Access, Mode};
 use mmu::{Pfn, PhysAddr, Pte, VirtAddr};
 
 use crate::direct_io::DioId;
-use crate::fault::{Fault, handle_mm_fault};
+use crate::fault::{Fault, handle_mm_fault, handle_pte_fault};
 use crate::fork::page_is_marked;
 use crate::huge::follow_hugetlb_page;
 use crate::lock::{down_read, lock_sleeping, unlock_sleeping, up_read};
@@ -25,6 +25,8 @@ pub struct Want {
     pub foll: Foll,
     /// Anonymous pages must not be shared, whatever the pin is for.
     pub unshare: bool,
+    /// Whatever the mapping allows.
+    pub force: bool,
 }
 
 /// Pins `count` pages from `start`, the slow way (`get_user_pages`): under `mmap_sem`, which the
@@ -73,7 +75,11 @@ pub async fn get_user_pages(
                 Ok(None) => return Err(Errno::EAGAIN),
                 Err(write) => write,
             };
-            let fault = handle_mm_fault(cx, mm, va, write).await?;
+            let fault = if want.force && cx.mms.borrow()[mm].find_vma(va).is_some() {
+                handle_pte_fault(cx, mm, va, write).await?
+            } else {
+                handle_mm_fault(cx, mm, va, write).await?
+            };
             match fault {
                 Fault::Write => {
                     look.want.write = false;
@@ -248,6 +254,7 @@ pub async fn pin_pages(
         write: write || unshares == Some(FastEntry::All),
         foll: pin::of_direct_io(cx),
         unshare: unshares == Some(FastEntry::Anonymous),
+        force: false,
     };
     if how != FastPin::Absent {
         gup_fast(cx, mm, start, count, want, how, &mut pages).await;
@@ -297,6 +304,7 @@ pub(crate) async fn pin_registered(
         write,
         foll,
         unshare: false,
+        force: false,
     };
     let how = cx.ask(|patch| patch.fast_pin()).unwrap_or(FastPin::Absent);
     if foll == Foll::Pin && how != FastPin::Absent {
@@ -374,9 +382,10 @@ async fn gup_fast(
 
 /// One page of the lockless pin.
 async fn gup_pte(cx: Cx<'_>, at: PhysAddr, want: Want, how: FastPin, read: ReadPin) -> Option<Pfn> {
-    if how == FastPin::Marked {
+    if matches!(how, FastPin::Marked | FastPin::MarkedIfAnon) {
         let pfn = grants(read_pte(cx, at).await, want.write)?;
-        if !page_is_marked(cx, pfn).await {
+        let other = how == FastPin::MarkedIfAnon && !page_is_anon(cx, pfn).await;
+        if !other && !page_is_marked(cx, pfn).await {
             return None;
         }
         pin::grab_page(cx, pfn, want.foll).await;
@@ -415,7 +424,7 @@ async fn gup_huge_pmd(
     how: FastPin,
     pages: &mut Vec<Pfn>,
 ) {
-    if how == FastPin::Marked {
+    if matches!(how, FastPin::Marked | FastPin::MarkedIfAnon) {
         return;
     }
     let write = want.write || how == FastPin::WritableOnly;

@@ -4,6 +4,7 @@
 //! What this crate does not model: page migration, transparent huge pages, file mappings,
 //! the page cache, signals other than those that end a process.
 
+pub mod access_vm;
 mod bio;
 mod clear_refs;
 pub mod context;

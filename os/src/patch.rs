@@ -368,6 +368,8 @@ pub enum FastPin {
     WritableOnly,
     /// Only of pages that are marked.
     Marked,
+    /// Only of pages that are marked or not anonymous.
+    MarkedIfAnon,
     /// And mark the page.
     Mark,
     /// And mark the page, then read the entry again; without the access, undo and go the slow way.

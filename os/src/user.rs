@@ -7,8 +7,8 @@ use crate::direct_io::{self, DioId};
 use crate::file::{self, Fd};
 use crate::mm::VmFlags;
 use crate::registration::{self, RegionId};
-use crate::task::{ExitStatus, Pid, Signal};
-use crate::{Cx, Errno, clear_refs, event, exit, fork, futex, irq, sched, uaccess};
+use crate::task::{ExitStatus, Pid, ProcessId, Signal};
+use crate::{Cx, Errno, access_vm, clear_refs, event, exit, fork, futex, irq, sched, uaccess};
 
 /// A program in user mode. It is a handle: which task acts is known from the CPU that acts.
 #[derive(Clone, Copy)]
@@ -250,6 +250,22 @@ impl<'w> User<'w> {
             flags.set(VmFlags::DONTCOPY, dontcopy)
         })
         .await
+    }
+
+    /// Looks at a word of another process's memory.
+    pub async fn peek(self, process: ProcessId, at: VirtAddr) -> Result<u32, Errno> {
+        self.enter();
+        let word = access_vm::access_process_vm(self.cx, process, at, None).await;
+        self.leave().await;
+        word
+    }
+
+    /// Changes a word of another process's memory, whatever that may do with it.
+    pub async fn poke(self, process: ProcessId, at: VirtAddr, value: u32) -> Result<(), Errno> {
+        self.enter();
+        let done = access_vm::access_process_vm(self.cx, process, at, Some(value)).await;
+        self.leave().await;
+        done.map(|_| ())
     }
 
     /// Clears the process's soft-dirty marks (`/proc/PID/clear_refs`): its next stores fault.

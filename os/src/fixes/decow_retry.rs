@@ -1,9 +1,10 @@
-//! The child's entry that changed while fork copied is cleared, and fork begins with it again.
+//! The child's entry that changed while fork copied is cleared, and fork begins with it again. The
+//! lockless pin wants the mark of anonymous pages only.
 //!
 //! Who: Nick Piggin, linux-mm, 2009-03-16 16:01; row B18. Breaks: nothing known. Costs: as
 //! `decow-at-fork`.
 
-use crate::patch::{Decow, Patch};
+use crate::patch::{Decow, FastPin, Patch};
 
 pub struct DecowRetry;
 
@@ -18,6 +19,10 @@ impl Patch for DecowRetry {
 
     fn builds_on(&self) -> &'static [&'static str] {
         &["decow-at-fork"]
+    }
+
+    fn fast_pin(&self) -> Option<FastPin> {
+        Some(FastPin::MarkedIfAnon)
     }
 
     fn fork_decow(&self) -> Option<Decow> {

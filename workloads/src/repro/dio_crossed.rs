@@ -61,6 +61,13 @@ impl Reproducer for DioCrossed {
                         "addresses in order end the cycle of the pages; the second segment asks \
                          for mmap_sem with the first page locked, against the pin's own order",
                     ),
+                Verdict::of("A21.cost", "FWD")
+                    .bounded(3)
+                    .fixes(&["A21"])
+                    .set(&[("crossed", 0)])
+                    .words(&["COST", "INVERT"])
+                    .budgets(NO_WAITS)
+                    .note("two requests on one page go one after the other"),
                 Verdict::of("A20.cost", "FWD")
                     .bounded(3)
                     .fixes(&["A20"])

@@ -110,6 +110,24 @@ impl Reproducer for DioRev {
                     .set(ZERO)
                     .words(&["COST"])
                     .budgets(LOCKLESS),
+                Verdict::of("B13.zero", "COST")
+                    .bounded(1)
+                    .fixes(&["B14"])
+                    .set(ZERO)
+                    .words(&["COST"])
+                    .budgets(LOCKLESS)
+                    .note("the mark is wanted of every page"),
+                Verdict::of("B18.zero", "COST")
+                    .bounded(1)
+                    .fixes(&["B18"])
+                    .set(ZERO)
+                    .budgets(LOCKLESS)
+                    .note("the mark is wanted of anonymous pages"),
+                Verdict::of("B09.aligned-reverse", "REV")
+                    .bounded(3)
+                    .fixes(&["A01"])
+                    .words(&["CORRUPT"])
+                    .note("whole pages are no help"),
                 Verdict::of("B06.reverse", "REV").bounded(3).fixes(&["B06"]),
                 Verdict::of("B06", "REV")
                     .bounded(3)

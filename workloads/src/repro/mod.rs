@@ -17,6 +17,7 @@ pub mod huge;
 pub mod ksm;
 pub mod lost_update;
 pub mod page_batch;
+pub mod poke;
 pub mod snap;
 pub mod soft_dirty;
 pub mod swap_count;
