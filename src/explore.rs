@@ -49,6 +49,25 @@ const MOST_JOBS: u64 = 1024;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// A search ends when nothing is left, and what fails is cut down:
+///
+/// ```
+/// use shootdown::{Explore, Run};
+///
+/// # fn main() -> Result<(), shootdown::Error> {
+/// let read_and_exit = Run::of("dio-exit")?.chooser("exhaustive")?;
+/// let all = Explore::new(read_and_exit.clone()).run()?;
+/// assert!(all.is_clean() && all.complete, "{all}");
+/// assert_eq!(all.explored.to_string(), "exhaustive");
+///
+/// let broken = Explore::new(read_and_exit.fix("A30")?).run()?;
+/// let first = broken.first_failure.as_ref().expect("it sleeps in the interrupt");
+/// assert_eq!(first.preemptions, 0);
+/// assert!(first.contrast.is_some(), "{broken}");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Explore {
     run: Run,
