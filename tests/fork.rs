@@ -88,3 +88,8 @@ fn a_pinned_page_that_loses_its_permission_keeps_its_bytes_only_where_clearing_s
 fn a_debugger_changes_its_process_alone_and_looks_without_a_copy() {
     hold(&["poke", "A40.forced", "B52.peek", "U10.peek"]);
 }
+
+#[test]
+fn a_lock_that_fork_forgets_stops_the_next_store() {
+    hold(&["B26", "B02.huge-file"]);
+}

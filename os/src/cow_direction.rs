@@ -25,16 +25,6 @@ struct PinnedFrom {
     pins: u32,
 }
 
-/// What became of a store to a shared page.
-pub(crate) enum Directed<'w> {
-    /// The ordinary rules decide.
-    Ordinary(SpinGuard<'w>),
-    /// The page is somebody else's to keep: copy it.
-    Copy(SpinGuard<'w>),
-    /// Look again.
-    Again,
-}
-
 /// A pin of `mm` is about to be taken, under its page-table lock. False: it must not be.
 pub(crate) async fn claim(cx: Cx<'_>, mm: MmId, pfn: Pfn) -> bool {
     if cx.ask(|patch| patch.cow_direction()) != Some(CowDirection::FirstPin) {
@@ -75,25 +65,21 @@ pub(crate) async fn unclaim(cx: Cx<'_>, pfn: Pfn) {
 }
 
 /// A store finds an anonymous page without write permission. If the page is this address space's
-/// to keep, whoever shares it gets a copy.
-///
-/// Called with the page-table lock held. The map count is looked at before the pins: who has
-/// unmapped the page by then pinned it before that.
+/// to keep, whoever shares it gets a copy. Called with the page-table lock held; without it on
+/// return, look again.
 pub(crate) async fn take_from_others<'w>(
     cx: Cx<'w>,
     fault: FaultAt,
     pte: Pte,
     ptl: SpinGuard<'w>,
-) -> Result<Directed<'w>, Errno> {
+) -> Result<Option<SpinGuard<'w>>, Errno> {
     let Some(direction) = cx.ask(|patch| patch.cow_direction()) else {
-        return Ok(Directed::Ordinary(ptl));
+        return Ok(Some(ptl));
     };
     let pfn = pte.pfn();
     let shared = page_mapcount(cx, pfn).await > 1;
-    match (keeper(cx, pfn, direction, fault.mm).await, direction) {
-        (Some(KeptBy::Other), CowDirection::FirstPin) => return Ok(Directed::Copy(ptl)),
-        (Some(KeptBy::Me), _) if shared => {}
-        _ => return Ok(Directed::Ordinary(ptl)),
+    if !shared || keeper(cx, pfn, direction, fault.mm).await != Some(KeptBy::Me) {
+        return Ok(Some(ptl));
     }
     get_page(cx, pfn, Holder::Hand).await;
     ptl.unlock().await;
@@ -105,10 +91,18 @@ pub(crate) async fn take_from_others<'w>(
     let alone = same && page_mapcount(cx, pfn).await == 1;
     put_page(cx, pfn, Holder::Hand).await;
     if alone && copied.is_ok() {
-        return Ok(Directed::Ordinary(ptl));
+        return Ok(Some(ptl));
     }
     ptl.unlock().await;
-    copied.map(|()| Directed::Again)
+    copied.map(|()| None)
+}
+
+/// Whether another address space has pinned the page, which the caller alone maps by now: looked at
+/// after the map count, since who has unmapped the page by then pinned it before that.
+pub(crate) async fn is_kept(cx: Cx<'_>, mm: MmId, pfn: Pfn) -> bool {
+    let direction = cx.ask(|patch| patch.cow_direction());
+    direction == Some(CowDirection::FirstPin)
+        && keeper(cx, pfn, CowDirection::FirstPin, mm).await == Some(KeptBy::Other)
 }
 
 /// Who keeps a page.

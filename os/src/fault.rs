@@ -3,7 +3,7 @@
 use emu::SpinGuard;
 use mmu::{PhysAddr, Pte, PteFlags, VirtAddr};
 
-use crate::cow_direction::{Directed, take_from_others};
+use crate::cow_direction::{is_kept, take_from_others};
 use crate::flush::{FlushRange, flush_tlb_page};
 use crate::fork::page_is_marked;
 use crate::huge::hugetlb_fault;
@@ -184,20 +184,17 @@ pub(crate) async fn do_wp_page<'w>(
         .borrow()
         .get(old)
         .is_some_and(|page| page.flags.contains(PageFlags::ANON));
-    let (mut ptl, mut copies) = (ptl, false);
+    let mut ptl = ptl;
     if anonymous && pinned_mapping::kept(cx) {
         cx.bug_on(page_is_marked(cx, old).await, || {
             format!("frame {old} of a mapping that was pinned reaches copy-on-write at {va}")
         });
     }
     if anonymous {
-        (ptl, copies) = match take_from_others(cx, fault, pte, ptl).await? {
-            Directed::Ordinary(ptl) => (ptl, false),
-            Directed::Copy(ptl) => (ptl, true),
-            Directed::Again => return Ok(Fault::Minor),
+        let Some(guard) = take_from_others(cx, fault, pte, ptl).await? else {
+            return Ok(Fault::Minor);
         };
-    }
-    if anonymous && !copies {
+        ptl = guard;
         let rule = cx.ask(|patch| patch.wp_reuse()).unwrap_or(WpReuse::Counts);
         let counts_all = matches!(
             rule,
@@ -215,7 +212,7 @@ pub(crate) async fn do_wp_page<'w>(
             }
             Locked::Busy => false,
             Locked::Yes => {
-                let reuse = may_reuse(cx, old, rule).await;
+                let reuse = may_reuse(cx, old, rule).await && !is_kept(cx, mm, old).await;
                 unlock_page(cx, old).await;
                 reuse
             }

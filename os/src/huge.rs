@@ -27,7 +27,7 @@ use crate::page::{
 };
 use crate::patch::{ForkAnon, HugeCowLock};
 use crate::pin;
-use crate::{Cx, Errno, Kernel, dio_range, gup};
+use crate::{Cx, Errno, Kernel, dio_range, gup, huge_file};
 
 /// Bytes of a huge page.
 const HUGE: u64 = LARGE_PAGE_SIZE as u64;
@@ -196,6 +196,7 @@ pub async fn hugetlb_fault(
     let _span = cx.machine.span("hugetlb_fault");
     let mutex = cx.huge_config().mutex;
     lock_sleeping(cx, mutex, Mode::Exclusive, "mutex_lock").await;
+    let cached = huge_file::find_lock_page_for(cx, mm, va, write).await;
     let ptl = cx.machine.spin_lock(cx.mm(mm).ptl).await;
     let result = match pmd_alloc(cx, mm, va).await {
         None => {
@@ -218,6 +219,7 @@ pub async fn hugetlb_fault(
             }
         }
     };
+    huge_file::unlock_and_put_page(cx, cached).await;
     let me = cx.machine.context();
     unlock_sleeping(cx, mutex, Mode::Exclusive, me).await;
     result
@@ -396,6 +398,12 @@ async fn copy_pinned_huge_page<'w>(
     let _span = cx.machine.span("fork_pre_cow");
     flush_tlb_page(cx, from.mm, range_of(from.va)).await;
     src_ptl.unlock().await;
+    let mut dst_ptl = dst_ptl;
+    if cx.ask(|patch| patch.huge_fork_keeps_lock()) == Some(true) {
+        dst_ptl.unlock().await;
+        huge_file::find_lock_page(cx, from.mm, from.va).await;
+        dst_ptl = cx.machine.spin_lock(cx.mm(to.mm).ptl).await;
+    }
     let (result, dst_ptl) = hugetlb_cow(cx, to, shared, dst_ptl).await;
     let src_ptl = cx.machine.spin_lock_nested(cx.mm(from.mm).ptl).await;
     if pte_same(read_pte(cx, from.at).await, shared) {

@@ -76,6 +76,8 @@ pub struct Kernel<'w> {
     pub(crate) zone: RefCell<Zone>,
     /// Set where there are huge pages.
     pub(crate) huge: Cell<Option<HugeConfig>>,
+    /// The cached page of the file of huge pages, where there is one.
+    pub(crate) huge_file: Cell<Option<Pfn>>,
     /// The swap area.
     pub swap: RefCell<Swap>,
     pub(crate) has_swap: Cell<bool>,
@@ -157,6 +159,7 @@ impl<'w> Kernel<'w> {
             pages: RefCell::new(pages),
             zone: RefCell::new(Zone::new(FIRST_FREE_FRAME, frames)),
             huge: Cell::new(None),
+            huge_file: Cell::new(None),
             swap: RefCell::default(),
             has_swap: Cell::new(false),
             batches: RefCell::default(),

@@ -27,6 +27,7 @@ mod fork_lock;
 mod futex;
 pub mod gup;
 pub mod huge;
+mod huge_file;
 mod irq;
 mod kernel;
 pub mod ksm;

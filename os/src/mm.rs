@@ -28,6 +28,8 @@ bitflags! {
         const COPYFORK = 1 << 2;
         /// Something in it was pinned, if the kernel marks mappings.
         const PINNED = 1 << 3;
+        /// A private mapping of the file of huge pages.
+        const FILE = 1 << 4;
         /// Of huge pages (`VM_HUGETLB`).
         const HUGE = 1 << 8;
     }

@@ -175,6 +175,10 @@ pub trait Patch: Sync {
     fn fork_huge_page(&self) -> Option<ForkAnon> {
         None
     }
+    /// Whether fork's copy of a huge page of a file leaves the file's page locked.
+    fn huge_fork_keeps_lock(&self) -> Option<bool> {
+        None
+    }
     /// Which page a write fault on a huge page locks around its copy.
     fn huge_cow_lock(&self) -> Option<HugeCowLock> {
         None

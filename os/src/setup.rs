@@ -352,7 +352,7 @@ impl<'w> Setup<'w> {
             let va = start + page * mmu::PAGE_SIZE as u64;
             let frame = cx.take_frame().expect("a prepared machine has memory");
             self.mapped_frame(mm, va, frame);
-            self.map_entry(mm, va, frame, false);
+            self.map_entry(mm, va, user_pte(frame, true, true), false);
         }
         start
     }
@@ -370,7 +370,7 @@ impl<'w> Setup<'w> {
     }
 
     /// Writes the entry of a frame, and makes the tables above it.
-    fn map_entry(&self, mm: MmId, va: VirtAddr, frame: mmu::Pfn, huge: bool) {
+    fn map_entry(&self, mm: MmId, va: VirtAddr, pte: mmu::Pte, huge: bool) {
         let cx = self.cx;
         let root = cx.mm(mm).root;
         let mut tables = Vec::new();
@@ -380,7 +380,6 @@ impl<'w> Setup<'w> {
             table
         };
         let map = if huge { walk::map_large } else { walk::map };
-        let pte = user_pte(frame, true, true);
         map(&mut cx.machine.prepare_memory(), root, va, pte, &mut alloc);
         let mut pages = cx.pages.borrow_mut();
         for table in tables {
@@ -420,8 +419,42 @@ impl<'w> Setup<'w> {
             let va = start + page * huge;
             let head = cx.take_huge_page().expect("the pool has huge pages");
             self.mapped_frame(mm, va, head);
-            self.map_entry(mm, va, head, true);
+            self.map_entry(mm, va, user_pte(head, true, true), true);
         }
+        start
+    }
+
+    /// A file of one huge page of zeros, which is cached.
+    pub fn huge_file(&mut self) {
+        let cx = self.cx;
+        let head = cx.take_huge_page().expect("the pool has huge pages");
+        let mut pages = cx.pages.borrow_mut();
+        let page = pages.get_mut(head);
+        page.held[Holder::Hand as usize] = 0;
+        page.held[Holder::Cache as usize] = 1;
+        cx.huge_file.set(Some(head));
+    }
+
+    /// A private mapping of that file, read-only so far.
+    pub fn map_huge_file(&mut self, process: ProcessId) -> VirtAddr {
+        let cx = self.cx;
+        let mm = self.mm_of(process);
+        let head = cx.huge_file.get().expect("made by huge_file()");
+        let huge = mmu::LARGE_PAGE_SIZE as u64;
+        let start = cx.mms.borrow_mut()[mm]
+            .place_huge(huge)
+            .expect("the mapping fits the address space");
+        let mut mms = cx.mms.borrow_mut();
+        let vma = mms[mm].vmas.get_mut(&start.get()).expect("just placed");
+        vma.flags |= crate::mm::VmFlags::FILE;
+        drop(mms);
+        cx.oracles.mapped(cx, mm, start, huge);
+        self.map_entry(mm, start, user_pte(head, false, false), true);
+        let mut pages = cx.pages.borrow_mut();
+        let page = pages.get_mut(head);
+        page.count += 1;
+        page.mapcount += 1;
+        page.held[Holder::Mapping as usize] += 1;
         start
     }
 

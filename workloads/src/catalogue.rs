@@ -3,9 +3,9 @@
 use crate::Reproducer;
 use crate::repro::{
     dio_batches, dio_crossed, dio_exit, dio_fork, dio_rev, dirty_loss, dma_thread, fork_cost,
-    fork_list, fork_pressure, fork_write, forkscrew, forkscrew_reverse, huge, ksm, lost_update,
-    page_batch, poke, snap, soft_dirty, swap_count, swap_entry, swap_fork, swap_ro, takeover,
-    vendor_512,
+    fork_list, fork_pressure, fork_write, forkscrew, forkscrew_reverse, huge, huge_file, ksm,
+    lost_update, page_batch, poke, snap, soft_dirty, swap_count, swap_entry, swap_fork, swap_ro,
+    takeover, vendor_512,
 };
 
 /// Everything there is, in the order of the record.
@@ -33,6 +33,7 @@ pub const CATALOGUE: &[&dyn Reproducer] = &[
     &fork_pressure::ForkPressure,
     &snap::Snap,
     &fork_cost::ForkCost,
+    &huge_file::HugeFile,
     &ksm::Ksm,
     &poke::Poke,
     &soft_dirty::SoftDirty,

@@ -33,6 +33,7 @@ mod fork_test_first;
 mod fork_test_read_only;
 mod fork_unmap_tables;
 mod high_page_tables;
+mod huge_fork_keeps_lock;
 mod huge_lock_new;
 mod huge_lock_old;
 mod ksm_clear_then_count;
@@ -80,6 +81,7 @@ pub const ALL: &[&dyn Patch] = &[
     &pg_gup_fast::PgGupFast,
     &pg_gup_recheck::PgGupRecheck,
     &pg_gup_huge::PgGupHuge,
+    &huge_fork_keeps_lock::HugeForkKeepsLock,
     &huge_lock_new::HugeLockNew,
     &huge_lock_old::HugeLockOld,
     &reuse_swap_page::ReuseSwapPage,
@@ -558,6 +560,19 @@ pub const ROWS: &[Row] = &[
         ],
         set: &[],
         about: "B02, whose copies at fork forget what they took when memory is out",
+    },
+    Row {
+        id: "B26.lock",
+        kernel: Some("v2.6.29"),
+        patches: &[
+            "pg-gup",
+            "pg-gup-fast",
+            "pg-gup-recheck",
+            "pg-gup-huge",
+            "huge-fork-keeps-lock",
+        ],
+        set: &[],
+        about: "B02.huge, whose fork leaves the page of a file of huge pages locked",
     },
     Row {
         id: "B35",

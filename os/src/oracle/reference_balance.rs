@@ -215,6 +215,9 @@ fn count_holders(cx: &Kernel<'_>) -> BTreeMap<Pfn, Counted> {
             frames.entry(pfn).or_default().cached += 1;
         }
     }
+    if let Some(head) = cx.huge_file.get() {
+        frames.entry(head).or_default().cached += 1;
+    }
     for pfn in cx.batches.borrow().waiting.iter().flatten() {
         frames.entry(*pfn).or_default().batched += 1;
     }

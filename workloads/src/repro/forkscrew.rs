@@ -57,6 +57,10 @@ impl Reproducer for Forkscrew {
                 Verdict::of("A52", "FAST").fixes(&["A52"]).words(LOST),
                 Verdict::of("B02", "FAST").fixes(&["B02"]),
                 Verdict::of("B10", "FWD").fixes(&["B10"]),
+                Verdict::of("U01", "FWD")
+                    .kernel("v2.6.29")
+                    .set(&[("dontfork", 1)])
+                    .note("the child has no buffer to dump"),
             ]
         }
     }

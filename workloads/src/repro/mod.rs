@@ -14,6 +14,7 @@ pub mod fork_write;
 pub mod forkscrew;
 pub mod forkscrew_reverse;
 pub mod huge;
+pub mod huge_file;
 pub mod ksm;
 pub mod lost_update;
 pub mod page_batch;
