@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
-use emu::{ContextId, Object, Record, Role, ThreadId, Violation, Window};
+use emu::{ContextId, Object, Record, Role, Violation, Window};
 
 use crate::diagram_row::{Row, truncated};
 use crate::{Report, Session};
@@ -60,53 +60,32 @@ impl Diagram {
         let violation = report.violations.iter().find(|it| !it.focus.is_empty())?;
         let configuration = Arc::clone(&report.configuration);
         configuration.boot(|session| {
-            let names = names(session, report.seed, violation);
             let records = story(session, report.seed, violation);
+            let names = names(session, report.seed, &records);
             Diagram::from_records(&records, &names, violation)
         })
     }
 
     fn from_records(
         records: &[Record],
-        names: &BTreeMap<ThreadId, String>,
+        names: &[Option<String>],
         violation: &Violation,
     ) -> Option<Diagram> {
-        let mut columns: BTreeMap<Column, Vec<String>> = BTreeMap::new();
-        for record in records {
-            let who = columns.entry(Column::of(record)).or_default();
-            let name = match record.context {
-                ContextId::Thread(thread) => names.get(&thread),
-                _ => None,
-            };
-            if let Some(name) = name.filter(|name| !who.contains(name)) {
-                who.push(name.clone());
-            }
-        }
-        if columns.is_empty() {
+        if records.is_empty() {
             return None;
         }
+        let columns: BTreeSet<Column> = records.iter().map(Column::of).collect();
         let place: BTreeMap<Column, usize> = columns
-            .keys()
+            .iter()
             .enumerate()
             .map(|(at, column)| (*column, at))
             .collect();
         let mut rows: Vec<Row> = Vec::new();
-        // Who acted last in each column, where it changes.
-        let mut last: BTreeMap<usize, &str> = BTreeMap::new();
         for record in records {
             let at = place[&Column::of(record)];
             match rows.last_mut() {
                 Some(row) if row.takes(at, record) => row.push(record),
-                _ => {
-                    let name = match record.context {
-                        ContextId::Thread(thread) => names.get(&thread).map(String::as_str),
-                        _ => None,
-                    };
-                    let several = columns[&Column::of(record)].len() > 1;
-                    let before = name.and_then(|name| last.insert(at, name));
-                    let say = name.filter(|_| several && before != name);
-                    rows.push(Row::new(at, record, say));
-                }
+                _ => rows.push(Row::new(at, record)),
             }
             if record.step == violation.step
                 && let Some(row) = rows.last_mut()
@@ -114,12 +93,35 @@ impl Diagram {
                 row.mark(violation.word);
             }
         }
-        let header = |(column, who): (&Column, &Vec<String>)| match (column, who.as_slice()) {
+        let dropped = thin_out(&mut rows);
+        let by_step: BTreeMap<u64, &str> = records
+            .iter()
+            .zip(names)
+            .filter_map(|(record, name)| Some((record.step, name.as_deref()?)))
+            .collect();
+        let mut columns: Vec<(Column, Vec<&str>)> =
+            columns.into_iter().map(|it| (it, Vec::new())).collect();
+        for row in &rows {
+            let who = &mut columns[row.column()].1;
+            let name = by_step.get(&row.step());
+            who.extend(name.filter(|name| !who.contains(name)));
+        }
+        // A column of several tasks says who acts, where that changes.
+        let mut last: BTreeMap<usize, &str> = BTreeMap::new();
+        for row in &mut rows {
+            let several = columns[row.column()].1.len() > 1;
+            if let Some(name) = by_step.get(&row.step())
+                && last.insert(row.column(), name) != Some(name)
+                && several
+            {
+                row.by(name);
+            }
+        }
+        let header = |(column, who): &(Column, Vec<&str>)| match (column, who.as_slice()) {
             (Column::Disk, _) => "disk".to_string(),
             (Column::Cpu(cpu), []) => format!("CPU {cpu}"),
             (Column::Cpu(cpu), who) => format!("CPU {cpu} ({})", who.join(", ")),
         };
-        let dropped = thin_out(&mut rows);
         let mut diagram = Diagram {
             columns: columns.iter().map(header).collect(),
             rows,
@@ -169,23 +171,20 @@ fn thin_out(rows: &mut Vec<Row>) -> usize {
     before - rows.len()
 }
 
-/// The tasks by their threads, as they were when the violation was found, and those that were
-/// gone by then.
-fn names(
-    session: &mut Session<'_>,
-    seed: u64,
-    violation: &Violation,
-) -> BTreeMap<ThreadId, String> {
-    let mut names = BTreeMap::new();
+/// The task that took each step, by its name then: a thread's number is used again when it is gone.
+fn names(session: &mut Session<'_>, seed: u64, records: &[Record]) -> Vec<Option<String>> {
     session.begin(seed);
-    for step in [first_step(violation), violation.step] {
-        let ended = session.go_to(step).is_some();
-        for task in session.kernel().tasks.borrow().values() {
-            names.insert(task.thread, task.name.clone());
-        }
-        if ended {
-            break;
-        }
+    let mut names = Vec::new();
+    for record in records {
+        session.go_to(record.step);
+        names.push(match record.context {
+            ContextId::Thread(thread) => {
+                let tasks = session.kernel().tasks.borrow();
+                let task = tasks.values().find(|task| task.thread == thread);
+                task.map(|task| task.name.clone())
+            }
+            _ => None,
+        });
     }
     names
 }
@@ -261,7 +260,7 @@ impl fmt::Display for Diagram {
 mod tests {
     use std::panic::Location;
 
-    use emu::{Access, ActorId, CpuId, SpanStack};
+    use emu::{Access, ActorId, CpuId, SpanStack, ThreadId};
     use mmu::{Pfn, PhysAddr, Pte, PteFlags};
 
     use super::*;
@@ -322,10 +321,8 @@ mod tests {
             record(13, ActorId::device(0), sector(7, 0), Access::Write, ""),
             record(14, ActorId::device(1), sector(7, 1), Access::Write, ""),
         ];
-        let names = BTreeMap::from([
-            (ThreadId(0), "worker-0".to_string()),
-            (ThreadId(2), "forker".to_string()),
-        ]);
+        let names = ["worker-0", "forker", "forker", "", ""];
+        let names = names.map(|name| (!name.is_empty()).then(|| name.to_string()));
         let diagram = Diagram::from_records(&records, &names, &violation(14)).expect("a story");
         let expected = "     step  CPU 0 (worker-0)                   CPU 2 (forker)                      disk
        10  follow_page
@@ -348,7 +345,7 @@ mod tests {
             .collect();
         let count = Object::page(Pfn::new(7));
         records.insert(50, record(50, cpu(0), count, Access::Update, "get_page"));
-        let diagram = Diagram::from_records(&records, &BTreeMap::new(), &violation(100));
+        let diagram = Diagram::from_records(&records, &vec![None; records.len()], &violation(100));
         let text = diagram.expect("a story").to_string();
         assert!(text.contains("... 60 rows left out ..."), "{text}");
         assert!(

@@ -40,13 +40,13 @@ enum Note {
 }
 
 impl Row {
-    pub fn new(column: usize, record: &Record, task: Option<&str>) -> Row {
+    pub fn new(column: usize, record: &Record) -> Row {
         let mut row = Row {
             step: record.step,
             column,
             context: record.context,
             span: record.spans.innermost(),
-            task: task.map(str::to_string),
+            task: None,
             steps: 0,
             notes: Vec::new(),
             mark: None,
@@ -70,6 +70,11 @@ impl Row {
         if !self.notes.last_mut().is_some_and(|last| last.absorb(&note)) {
             self.notes.push(note);
         }
+    }
+
+    /// Says whose steps these are.
+    pub fn by(&mut self, task: &str) {
+        self.task = Some(task.to_string());
     }
 
     /// Here the violation was found.
