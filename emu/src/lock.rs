@@ -732,3 +732,29 @@ impl Drop for SpinGuard<'_> {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static SEM: LockClass = LockClass {
+        name: "sem",
+        sleeps: true,
+    };
+
+    #[test]
+    fn a_hold_ends_whichever_way_it_is_let_go_and_only_once() {
+        let me = ContextId::Thread(ThreadId(1));
+        let mut lock = LockTable::default();
+        let id = lock.create(&SEM);
+        hold(&mut lock, id, Mode::Exclusive, me);
+        assert!(!lock.of_mut(id).let_go(Mode::Shared, me));
+        assert!(lock.of_mut(id).let_go(Mode::Exclusive, me));
+        assert!(!lock.of_mut(id).let_go(Mode::Exclusive, me));
+        hold(&mut lock, id, Mode::Shared, me);
+        hold(&mut lock, id, Mode::Shared, me);
+        assert!(lock.of_mut(id).let_go(Mode::Shared, me));
+        assert!(lock.of_mut(id).let_go(Mode::Shared, me));
+        assert_eq!(lock.holders(id).count(), 0);
+    }
+}

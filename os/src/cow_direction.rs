@@ -84,7 +84,7 @@ pub(crate) async fn take_from_others<'w>(
     get_page(cx, pfn, Holder::Hand).await;
     ptl.unlock().await;
     lock_page(cx, pfn).await;
-    let copied = copy_for_others(cx, direction, fault.mm, pfn).await;
+    let copied = copy_for_others(cx, fault.mm, pfn).await;
     unlock_page(cx, pfn).await;
     let ptl = cx.machine.spin_lock(cx.mm(fault.mm).ptl).await;
     let same = pte_same(read_pte(cx, fault.at).await, pte);
@@ -102,6 +102,7 @@ pub(crate) async fn take_from_others<'w>(
 pub(crate) async fn is_kept(cx: Cx<'_>, mm: MmId, pfn: Pfn) -> bool {
     let direction = cx.ask(|patch| patch.cow_direction());
     direction == Some(CowDirection::FirstPin)
+        && cx.ask(|patch| patch.cow_looks_for_pins()) != Some(false)
         && keeper(cx, pfn, CowDirection::FirstPin, mm).await == Some(KeptBy::Other)
 }
 
@@ -135,43 +136,29 @@ async fn keeper(cx: Cx<'_>, pfn: Pfn, direction: CowDirection, me: MmId) -> Opti
 }
 
 /// Goes through the reverse map. The caller holds the page lock.
-async fn copy_for_others(
-    cx: Cx<'_>,
-    direction: CowDirection,
-    mm: MmId,
-    pfn: Pfn,
-) -> Result<(), Errno> {
+async fn copy_for_others(cx: Cx<'_>, mm: MmId, pfn: Pfn) -> Result<(), Errno> {
     let _span = cx.machine.span("copy_for_others");
     cx.count("reverse-map walks in faults", 1);
     let guard = anon_vma_lock(cx).await;
     let mut result = Ok(());
     for (other, va) in places(cx, pfn) {
         if other != mm && result.is_ok() {
-            result = copy_for(cx, direction, other, va, pfn).await;
+            result = copy_for(cx, other, va, pfn).await;
         }
     }
     anon_vma_unlock(guard).await;
     result
 }
 
-/// `mm` gets a copy of the page, read-only as the page was, if it maps it and has not come to keep it
-/// meanwhile: the pin that kept it from that may be gone.
-async fn copy_for(
-    cx: Cx<'_>,
-    direction: CowDirection,
-    mm: MmId,
-    va: VirtAddr,
-    pfn: Pfn,
-) -> Result<(), Errno> {
+/// `mm` gets a copy of the page, if it maps it; read-only, as the page was. A pin that it has taken
+/// meanwhile stays with the page, and [`is_kept`] with the pin.
+async fn copy_for(cx: Cx<'_>, mm: MmId, va: VirtAddr, pfn: Pfn) -> Result<(), Errno> {
     let Some(at) = find_entry(cx, mm, va).await else {
         return Ok(());
     };
     let ptl = cx.machine.spin_lock(cx.mm(mm).ptl).await;
     let pte = read_pte(cx, at).await;
-    if !pte.is_leaf()
-        || pte.pfn() != pfn
-        || keeper(cx, pfn, direction, mm).await == Some(KeptBy::Me)
-    {
+    if !pte.is_leaf() || pte.pfn() != pfn {
         ptl.unlock().await;
         return Ok(());
     }

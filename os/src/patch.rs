@@ -101,6 +101,10 @@ pub trait Patch: Sync {
     fn cow_direction(&self) -> Option<CowDirection> {
         None
     }
+    /// Whether a page that one address space maps is written in place only if no other has pinned it.
+    fn cow_looks_for_pins(&self) -> Option<bool> {
+        None
+    }
     /// What a write fault does when the page lock is busy.
     fn busy_page_lock(&self) -> Option<BusyPageLock> {
         None

@@ -145,6 +145,7 @@ impl Reproducer for DioRev {
                     .bounded(3)
                     .fixes(&["B07"])
                     .set(BOTH)
+                    .guards(&[("pins-not-looked-for", &["CORRUPT"])])
                     .note("one of the two fails with EAGAIN, unless it comes after the other"),
                 Verdict::of("B07", "REV")
                     .bounded(3)

@@ -9,6 +9,7 @@ mod no_pin_mark;
 mod no_recheck;
 mod page_sem_at_submit;
 mod page_sem_to_first;
+mod pins_not_looked_for;
 mod range_not_entered;
 mod restore_blindly;
 mod seq_read_once;
@@ -32,4 +33,5 @@ pub const ALL: &[&dyn Patch] = &[
     &count_untested::CountUntested,
     &no_flush_before_copy::NoFlushBeforeCopy,
     &seq_read_once::SeqReadOnce,
+    &pins_not_looked_for::PinsNotLookedFor,
 ];
