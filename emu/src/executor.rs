@@ -9,7 +9,7 @@ use crate::machine::{Announced, Code, CodeSlot, Leave, MAX_NESTING};
 use crate::tree::WinnerTree;
 use crate::{
     Access, ActorId, Choice, ContextId, CpuId, End, Kind, Machine, Object, Request, Role, Stop,
-    ThreadId, Timed, Want,
+    ThreadId, Timed, Touch, Want,
 };
 
 impl<'w> Machine<'w> {
@@ -485,6 +485,7 @@ impl<'w> Machine<'w> {
         // A pending switch of tasks comes when the handler ends.
         let declared = depth == 0 && !cpu.need_resched.get() && self.guest().declares_all(vector);
         cpu.declared.set(declared);
+        self.touch(crate::machine::readiness_object(id), Touch::Read);
         cpu.handlers.borrow_mut().push((
             vector,
             ManuallyDrop::new(self.guest().interrupt(id, vector)),

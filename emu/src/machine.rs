@@ -650,12 +650,16 @@ impl<'w> Machine<'w> {
     pub fn set_irqs(&self, enabled: bool) {
         let cpu = self.cpu();
         self.cpus[cpu.0 as usize].irqs_enabled.set(enabled);
+        self.touch(readiness_object(cpu), Touch::Write);
         self.rekey_irq(cpu);
     }
 
     /// Asks `cpu` to look for another task at its next chance.
     pub fn set_need_resched(&self, cpu: CpuId, need: bool) {
-        self.cpus[cpu.0 as usize].need_resched.set(need);
+        let known = self.cpus[cpu.0 as usize].need_resched.replace(need);
+        if known != need {
+            self.touch(readiness_object(cpu), Touch::Write);
+        }
     }
 
     /// Whether it was asked.
@@ -843,6 +847,12 @@ impl<'w> Machine<'w> {
 /// A CPU, as its own steps and its interrupt handlers share it.
 pub(crate) fn cpu_object(cpu: CpuId) -> Object {
     Object::new(Kind::Cpu, u64::from(cpu.0))
+}
+
+/// What a CPU decides about interrupts to come: whether it takes them, and whether they end in a
+/// switch of tasks.
+pub(crate) fn readiness_object(cpu: CpuId) -> Object {
+    Object::new(Kind::Cpu, 1 << 16 | u64::from(cpu.0))
 }
 
 /// So many violations of one oracle tell enough; a run can have one at every step.

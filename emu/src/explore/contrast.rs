@@ -93,8 +93,14 @@ impl Watch {
         let enabled = &self.enabled;
         let number = self.trace.len();
         let waited = super::dfs::waited(self.want);
-        self.trace
-            .push(lane, &all, waited, &|event| enabled[event], &mut races);
+        self.trace.push(
+            lane,
+            &all,
+            waited,
+            false,
+            &|event| enabled[event],
+            &mut races,
+        );
         self.touched.push(all);
         self.pairs
             .extend(races.iter().map(|race| (race.first, number)));

@@ -9,12 +9,17 @@
 //!   beginning of the CPU's turn, so it is tried at both (Coons et al., OOPSLA 2013). Only
 //!   devices sleep: taking their step earlier costs nothing, so what they put to sleep is within
 //!   the bound; for a CPU it might not be.
-//! - [`Reduction::Merge`]: every choice is tried, and a state seen before is not gone on from
-//!   (see [`merge`](super::merge)).
+//! - [`Reduction::Merge`]: a state met before is not gone on from ([`merge`](super::merge)). What
+//!   was touched below it ([`visited`](super::visited)) races with what led to it now, as if it
+//!   came next; where nobody is known who could begin a reversal, everybody is tried (Yang et al.,
+//!   SPIN 2008). Nobody sleeps.
+
+use std::sync::Arc;
 
 use super::lanes::{Footprint, Lane, LaneSet, Lanes, Touched, bit, conflict, each, once_each};
 use super::merge::Merger;
 use super::trace::{Race, Trace, Waited};
+use super::visited::{Known, Numbers, Summary, Turn, Visited};
 use super::{Reduction, Schedule};
 use crate::{ActorId, Choice, End, Object, Request, Touch, Want};
 
@@ -42,11 +47,19 @@ pub(crate) struct Node {
     pub preemptions: u32,
     /// The CPU that took a step last.
     pub last_cpu: Option<Lane>,
-    /// Nothing more is tried here: another item does.
-    pub frozen: bool,
+    /// Some choices here were given to other items.
+    pub shared: bool,
     pub sleep: Vec<Sleeper>,
     /// Those of `done` that later choices can let sleep.
     pub slept: Vec<Sleeper>,
+    /// The key of the state before it.
+    pub state: u64,
+    /// What is below it, as far as it was searched here.
+    pub below: Summary,
+    /// Where the turn that its `below` tells of began.
+    pub turn: usize,
+    /// Something below it was searched elsewhere, and is not in `below`.
+    pub partial: bool,
 }
 
 impl Node {
@@ -78,7 +91,15 @@ pub(crate) struct Dfs {
     reduction: Reduction,
     pub stack: Vec<Node>,
     trace: Trace,
+    /// Choices before this one are tried by other items.
+    pub root: usize,
+    /// What this item's races ask others to try: where, and whom.
+    pub asks: Vec<(usize, LaneSet)>,
     merger: Option<Merger>,
+    numbers: Numbers,
+    /// What was met in earlier rounds, and in this one.
+    known: Arc<Visited>,
+    fresh: Visited,
     /// The choice that comes next.
     depth: usize,
     /// The request of the step at hand.
@@ -93,7 +114,7 @@ pub(crate) struct Dfs {
 }
 
 impl Dfs {
-    pub fn new(lanes: Lanes, bound: Option<u32>, reduction: Reduction) -> Dfs {
+    pub fn new(lanes: Lanes, bound: Option<u32>, reduction: Reduction, known: &Known) -> Dfs {
         Dfs {
             lanes,
             bound,
@@ -101,6 +122,11 @@ impl Dfs {
             stack: Vec::new(),
             trace: Trace::new(lanes, bound.is_some()),
             merger: (reduction == Reduction::Merge).then(Merger::new),
+            root: 0,
+            asks: Vec::new(),
+            numbers: known.numbers.clone(),
+            known: Arc::clone(&known.visited),
+            fresh: Visited::default(),
             depth: 0,
             want: Want::Touch,
             redundant: false,
@@ -165,14 +191,58 @@ impl Dfs {
         if let Some(merger) = &mut self.merger {
             merger.step(lane, touched);
         }
-        if event < self.trace.len() || self.reduction != Reduction::Dpor {
+        if event < self.trace.len() || self.reduction == Reduction::None {
             return;
         }
-        self.race(lane, touched, waited(self.want));
+        self.race(lane, touched, waited(self.want), false);
+        self.note_below(event, lane, touched, waited(self.want));
+    }
+
+    /// What a step or a waiting request touches is below the state at `at`.
+    fn note_below(&mut self, at: usize, lane: Lane, touched: &[(Object, Touch)], waited: Waited) {
+        if self.merger.is_none() {
+            return;
+        }
+        for (object, touch) in touched {
+            if object.kind() != crate::Kind::Private {
+                let number = self.numbers.number((lane, (object.raw(), *touch), waited));
+                self.stack[at].below.add(number);
+            }
+        }
+    }
+
+    /// The state after the stack was gone on from before: all that was touched below it races with
+    /// what led here now.
+    fn merge(&mut self, summary: &Summary, last_cpu: Option<Lane>) {
+        let length = self.trace.len();
+        for number in summary.numbers() {
+            let (lane, touched, waited) = self.numbers.below(number);
+            if self.trace.knows(touched.0) {
+                let touched = [(Object::from_raw(touched.0), touched.1)];
+                self.race(lane, &touched, waited, true);
+                self.trace.truncate(length);
+            }
+        }
+        let Some(last) = self.stack.len().checked_sub(1) else {
+            return;
+        };
+        self.stack[last].below.add_touches(summary);
+        let begin = self.turn_of(self.stack.len(), last_cpu);
+        for &(lane, initials) in &summary.turns {
+            self.try_at(begin, initials, lane);
+            self.note_turn(last, begin, (lane, initials));
+        }
+    }
+
+    fn note_turn(&mut self, at: usize, begin: usize, turn: Turn) {
+        if self.merger.is_some() && begin < at {
+            self.stack[at].turn = begin;
+            self.stack[at].below.add_turn(turn);
+        }
     }
 
     /// Adds a step to the trace, and the choices that its races ask for.
-    fn race(&mut self, lane: Lane, touched: &[(Object, Touch)], waited: Waited) {
+    fn race(&mut self, lane: Lane, touched: &[(Object, Touch)], waited: Waited, later: bool) {
         let mut all = std::mem::take(&mut self.touched);
         once_each(touched, &mut all);
         let mut races = std::mem::take(&mut self.races);
@@ -182,13 +252,15 @@ impl Dfs {
             lane,
             &all,
             waited,
+            later,
             &|event| (stack[event].enabled, stack[event].masked),
             &mut races,
         );
         for race in &races {
-            match self.bound {
-                None => self.backtrack(race),
-                Some(_) => self.backtrack_within(race, lane),
+            match (self.bound, self.reduction) {
+                (None, Reduction::Merge) => self.try_at(race.first, race.initials, lane),
+                (None, _) => self.backtrack(race),
+                (Some(_), _) => self.backtrack_within(race, lane),
             }
         }
         self.races = races;
@@ -196,9 +268,19 @@ impl Dfs {
     }
 
     fn backtrack(&mut self, race: &Race) {
-        let node = &mut self.stack[race.first];
-        if node.backtrack & race.initials == 0 {
-            node.backtrack |= race.initials & race.initials.wrapping_neg();
+        if self.stack[race.first].backtrack & race.initials == 0 {
+            self.ask(race.first, race.initials & race.initials.wrapping_neg());
+        }
+    }
+
+    /// Adds choices at a node, which may be another item's.
+    fn ask(&mut self, at: usize, lanes: LaneSet) {
+        let node = &mut self.stack[at];
+        if lanes & !node.backtrack != 0 {
+            node.backtrack |= lanes;
+            if at < self.root {
+                self.asks.push((at, lanes));
+            }
         }
     }
 
@@ -209,17 +291,18 @@ impl Dfs {
         let begin = self.turn_began(race.first);
         if begin != race.first {
             self.try_at(begin, race.initials, lane);
+            self.note_turn(race.first, begin, (lane, race.initials));
         }
     }
 
     fn try_at(&mut self, at: usize, initials: LaneSet, lane: Lane) {
-        let node = &mut self.stack[at];
-        let can = if node.enabled & bit(lane) != 0 {
+        let enabled = self.stack[at].enabled;
+        let can = if enabled & bit(lane) != 0 {
             bit(lane)
         } else {
-            initials & node.enabled
+            initials & enabled
         };
-        node.backtrack |= if can != 0 { can } else { node.enabled };
+        self.ask(at, if can != 0 { can } else { enabled });
     }
 
     /// The first step of the CPU that was going at `at`.
@@ -229,7 +312,12 @@ impl Dfs {
         } else {
             self.stack[at].last_cpu
         };
-        (0..=at)
+        self.turn_of(at + 1, cpu)
+    }
+
+    /// Where the turn of `cpu` began that goes on before choice number `before`.
+    fn turn_of(&self, before: usize, cpu: Option<Lane>) -> usize {
+        (0..before)
             .rev()
             .find(|&it| Some(self.stack[it].chosen) == cpu && self.stack[it].last_cpu != cpu)
             .unwrap_or(0)
@@ -240,10 +328,18 @@ impl Dfs {
         let Some(mut node) = self.node_for(choice) else {
             return false;
         };
-        if let Some(merger) = &mut self.merger
-            && merger.seen(&node, choice.violated)
-        {
-            return false;
+        if let Some(merger) = &self.merger {
+            let (turn, preemptions) = match self.bound {
+                Some(_) => (node.last_cpu, node.preemptions),
+                None => (None, 0),
+            };
+            node.state = merger.state(turn, choice.violated);
+            let earlier = self.known.find(node.state, preemptions);
+            let met = earlier.or_else(|| self.fresh.find(node.state, preemptions));
+            if let Some(summary) = met.cloned() {
+                self.merge(&summary, node.last_cpu);
+                return false;
+            }
         }
         let awake = node.enabled & !node.asleep();
         let free = each(awake).filter(|lane| {
@@ -261,8 +357,8 @@ impl Dfs {
         };
         node.chosen = chosen;
         node.backtrack = match self.reduction {
-            Reduction::Dpor => bit(chosen),
-            Reduction::None | Reduction::Merge => node.enabled,
+            Reduction::Dpor | Reduction::Merge => bit(chosen),
+            Reduction::None => node.enabled,
         };
         self.stack.push(node);
         true
@@ -302,9 +398,13 @@ impl Dfs {
             done: 0,
             preemptions,
             last_cpu,
-            frozen: false,
+            shared: false,
             sleep: self.sleepers(choice.touched),
             slept: Vec::new(),
+            state: 0,
+            below: Summary::default(),
+            turn: 0,
+            partial: false,
         })
     }
 
@@ -330,7 +430,7 @@ impl Dfs {
             return;
         }
         self.step_done(end.touched);
-        if self.reduction != Reduction::Dpor {
+        if self.reduction == Reduction::None {
             return;
         }
         let length = self.trace.len();
@@ -345,21 +445,61 @@ impl Dfs {
                 },
             ) = (self.lanes.of(*actor), request)
             {
-                self.race(lane, &[(*object, Touch::from(*access))], Waited::Lock);
+                let touched = [(*object, Touch::from(*access))];
+                self.race(lane, &touched, Waited::Lock, false);
                 self.trace.truncate(length);
+                if let Some(last) = self.stack.len().checked_sub(1) {
+                    self.note_below(last, lane, &touched, Waited::Lock);
+                }
             }
         }
     }
 
-    /// Puts the next schedule on the stack; `false` when there is none.
+    /// Puts the next schedule on the stack; `false` when there is none, or others have to come to
+    /// their end first ([`Dfs::waits`]).
     pub fn advance(&mut self) -> bool {
-        while self.stack.last().is_some_and(|it| !it.frozen) {
+        while self.stack.len() > self.root {
             if self.next_choice() {
                 return true;
             }
-            self.stack.pop();
+            if self.stack[self.stack.len() - 1].shared {
+                return false;
+            }
+            self.leave();
         }
         false
+    }
+
+    /// The states that were met in this round; it is over.
+    pub fn take_fresh(&mut self) -> Visited {
+        self.known = Arc::default();
+        std::mem::take(&mut self.fresh)
+    }
+
+    /// Whether choices that others try can ask for more here.
+    pub fn waits(&self) -> bool {
+        self.stack.len() > self.root
+    }
+
+    /// The state at the top was gone on from to the end.
+    fn leave(&mut self) {
+        let Some(node) = self.stack.pop() else {
+            return;
+        };
+        if self.merger.is_none() {
+            return;
+        }
+        if let Some(parent) = self.stack.len().checked_sub(1) {
+            self.stack[parent].below.add_touches(&node.below);
+            self.stack[parent].partial |= node.partial;
+            for turn in &node.below.turns {
+                self.note_turn(parent, node.turn, *turn);
+            }
+        }
+        if !node.partial {
+            let preemptions = self.bound.map_or(0, |_| node.preemptions);
+            self.fresh.insert(node.state, preemptions, node.below);
+        }
     }
 
     fn next_choice(&mut self) -> bool {
@@ -397,11 +537,11 @@ impl Dfs {
         may.then(|| self.trace.footprint(at))
     }
 
-    /// What is left of the search below the first node that is not frozen, roughly: the part of
+    /// What is left of the search below its root, roughly: the part of
     /// the tree that has been seen.
     pub fn seen(&self) -> f64 {
         let (mut seen, mut share) = (0.0, 1.0);
-        for node in self.stack.iter().filter(|it| !it.frozen) {
+        for node in &self.stack[self.root..] {
             let all = f64::from((node.backtrack & !node.asleep()).count_ones().max(1));
             seen += share * f64::from(node.done.count_ones()) / all;
             share /= all;

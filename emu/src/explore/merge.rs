@@ -9,19 +9,14 @@
 //! With every choice tried, nothing else prunes: merging and partial-order reduction would take
 //! each other's ground away.
 
-use super::dfs::Node;
 use super::lanes::{Lane, MOST_LANES};
 use crate::{Object, Touch};
 
-/// States remembered; beyond them nothing more is, which loses merges and no state.
-const MOST_STATES: usize = 1 << 20;
-
-/// The state at hand, and those seen.
+/// The state at hand.
 pub(crate) struct Merger {
     histories: [u64; MOST_LANES],
     versions: Versions,
     key: [u64; 2],
-    states: States,
 }
 
 impl Merger {
@@ -30,7 +25,6 @@ impl Merger {
             histories: [0; MOST_LANES],
             versions: Versions::default(),
             key: [0; 2],
-            states: States::default(),
         }
     }
 
@@ -78,16 +72,15 @@ impl Merger {
         }
     }
 
-    /// Whether the state before this choice was met before; it is now.
-    pub fn seen(&mut self, node: &Node, violated: bool) -> bool {
-        let cpu = node.last_cpu.map_or(0, |it| u64::from(it) + 1);
-        let turn = cpu << 33 | u64::from(node.preemptions) << 1 | u64::from(violated);
-        self.states
-            .insert([mix(self.key[0], turn), mix(self.key[1], !turn)])
+    /// The key of the state at hand, seen from whose turn it is.
+    pub fn state(&self, last_cpu: Option<Lane>, violated: bool) -> u64 {
+        let cpu = last_cpu.map_or(0, |it| u64::from(it) + 1);
+        let turn = cpu << 1 | u64::from(violated);
+        mix(self.key[0], mix(self.key[1], turn))
     }
 }
 
-fn mix(one: u64, other: u64) -> u64 {
+pub(super) fn mix(one: u64, other: u64) -> u64 {
     let product = u128::from(one ^ 0x9e37_79b9_7f4a_7c15)
         .wrapping_mul(u128::from(other ^ 0xd1b5_4a32_d192_ed03) | 1 << 64);
     let folded = (product as u64) ^ ((product >> 64) as u64);
@@ -141,50 +134,6 @@ impl Versions {
     }
 }
 
-/// A set of keys with open addressing.
-#[derive(Default)]
-struct States {
-    slots: Vec<[u64; 2]>,
-    used: usize,
-}
-
-impl States {
-    /// Adds a key; whether it was there.
-    fn insert(&mut self, key: [u64; 2]) -> bool {
-        let key = [key[0], key[1] | 1];
-        if self.used * 2 >= self.slots.len() && self.used < MOST_STATES {
-            self.grow();
-        }
-        let at = self.find(key);
-        if self.slots[at] == key {
-            return true;
-        }
-        if self.used < MOST_STATES {
-            self.slots[at] = key;
-            self.used += 1;
-        }
-        false
-    }
-
-    fn find(&self, key: [u64; 2]) -> usize {
-        let mask = self.slots.len() - 1;
-        let mut at = key[0] as usize & mask;
-        while self.slots[at] != key && self.slots[at] != [0; 2] {
-            at = (at + 1) & mask;
-        }
-        at
-    }
-
-    fn grow(&mut self) {
-        let old = std::mem::take(&mut self.slots);
-        self.slots = vec![[0; 2]; (old.len() * 2).max(1024)];
-        for key in old.into_iter().filter(|key| *key != [0; 2]) {
-            let at = self.find(key);
-            self.slots[at] = key;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,16 +167,5 @@ mod tests {
             key(&[(0, 1, Adjust), (2, 1, Adjust)]),
             key(&[(2, 1, Adjust), (0, 1, Adjust)])
         );
-    }
-
-    #[test]
-    fn a_set_of_states_knows_each_key_again_after_growing() {
-        let mut states = States::default();
-        for number in 0..5000 {
-            assert!(!states.insert([mix(number, 1), number]));
-        }
-        for number in 0..5000 {
-            assert!(states.insert([mix(number, 1), number]));
-        }
     }
 }

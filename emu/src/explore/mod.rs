@@ -19,6 +19,7 @@ mod schedule;
 mod search;
 mod shrink;
 mod trace;
+mod visited;
 
 pub use contrast::{Contrast, contrast};
 pub use schedule::{Follow, Schedule};

@@ -3,25 +3,26 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::sync::{Mutex, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 
 use serde::{Deserialize, Serialize};
 
 use super::dfs::{Dfs, Way};
-use super::item::Item;
-use super::lanes::Lanes;
+use super::item::{self, Item};
+use super::lanes::{LaneSet, Lanes};
+use super::visited::{Known, Visited};
 use super::{Outcome, Program, Reduction, Runner, Schedule};
 use crate::{ActorId, Choice, Chooser, End};
 
 /// Schedules that an item makes in the first round; more later.
 const FIRST_QUOTA: u64 = 256;
 /// And at most.
-const MOST_QUOTA: u64 = 1 << 10;
+const MOST_QUOTA: u64 = 1 << 12;
 /// Items that a round has, if the search can be split into so many.
 const ITEMS: usize = 16;
 
 /// A search, between two rounds: what a checkpoint holds.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Search {
     cpus: u16,
     reduction: Reduction,
@@ -33,6 +34,7 @@ pub struct Search {
     /// A choice was left out at the present bound.
     cut: bool,
     found: Found,
+    known: Known,
 }
 
 /// What a search has found so far.
@@ -76,6 +78,10 @@ pub struct Progress<'a> {
 /// What an item gave in a round.
 struct Part {
     item: Option<Item>,
+    /// What it asks of the items that it came from, and its way there.
+    asks: Vec<(usize, LaneSet)>,
+    path: Item,
+    fresh: Visited,
     found: Found,
     cut: bool,
     crowded: bool,
@@ -99,6 +105,7 @@ impl Search {
             items: vec![Item::root()],
             cut: false,
             found: Found::default(),
+            known: Known::default(),
         })
     }
 
@@ -177,6 +184,7 @@ impl Search {
                 self.items = vec![Item::root()];
                 self.quota = FIRST_QUOTA;
                 self.cut = false;
+                self.known = Known::default();
             }
             _ => {
                 self.found.bound = self.most;
@@ -198,6 +206,7 @@ impl Search {
                 lanes: Lanes::new(self.cpus).expect("checked by new"),
                 bound: self.bound,
                 reduction: self.reduction,
+                known: self.known.clone(),
                 states,
             });
         }
@@ -205,6 +214,8 @@ impl Search {
             return Err("a worker ended early".to_string());
         };
         let mut items = Vec::new();
+        let mut asked = Vec::new();
+        let mut fresh = Vec::new();
         for part in parts {
             if part.crowded {
                 return Err(
@@ -214,16 +225,23 @@ impl Search {
             }
             self.found.add(part.found);
             self.cut |= part.cut;
+            asked.push((part.path, part.asks));
+            fresh.push(part.fresh);
             items.extend(part.item);
         }
+        for (path, asks) in asked {
+            for (at, lanes) in asks {
+                item::deliver(&mut items, &path, at, lanes);
+            }
+        }
+        let visited = Arc::make_mut(&mut self.known.visited);
+        for fresh in fresh {
+            visited.learn(fresh);
+        }
+        item::release(&mut items);
         self.items = items;
         self.split();
-        let most = match self.reduction {
-            // What was met is forgotten between rounds.
-            Reduction::Merge => MOST_QUOTA << 6,
-            Reduction::None | Reduction::Dpor => MOST_QUOTA,
-        };
-        self.quota = (self.quota * 2).min(most);
+        self.quota = (self.quota * 2).min(MOST_QUOTA);
         Ok(())
     }
 
@@ -273,6 +291,7 @@ struct Order {
     lanes: Lanes,
     bound: Option<u32>,
     reduction: Reduction,
+    known: Known,
     states: bool,
 }
 
@@ -348,18 +367,13 @@ impl Crew {
 
 impl Order {
     fn carry_out(self, runner: &mut dyn Runner) -> Part {
-        let dfs = self.item.resume(self.lanes, self.bound, self.reduction);
-        let dfs = Rc::new(RefCell::new(dfs));
+        let mut dfs = self
+            .item
+            .resume(self.lanes, self.bound, self.reduction, &self.known);
+        drop(self.known);
         let mut found = Found::default();
-        let mut more = true;
-        if self.quota == 0 {
-            return Part {
-                item: Some(self.item),
-                found,
-                cut: false,
-                crowded: false,
-            };
-        }
+        let mut more = !self.item.waits() || dfs.advance();
+        let dfs = Rc::new(RefCell::new(dfs));
         while more && found.runs() < self.quota {
             dfs.borrow_mut().begin();
             let outcome = runner.run(Box::new(Pilot(Rc::clone(&dfs))));
@@ -367,9 +381,12 @@ impl Order {
             found.note(&dfs, outcome, self.states);
             more = !dfs.crowded && dfs.advance();
         }
-        let dfs = dfs.borrow();
+        let mut dfs = dfs.borrow_mut();
         Part {
-            item: more.then(|| Item::of(&dfs, self.item.share)),
+            item: Item::of(&dfs, more, self.item.share),
+            asks: std::mem::take(&mut dfs.asks),
+            fresh: dfs.take_fresh(),
+            path: self.item,
             found,
             cut: dfs.cut,
             crowded: dfs.crowded,

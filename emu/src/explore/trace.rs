@@ -30,7 +30,7 @@ struct Event {
 }
 
 /// What a step waited for, as far as races go.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Waited {
     /// Nothing.
     No,
@@ -101,6 +101,12 @@ impl Trace {
         covers(self.clock(other), self.events[one].lane, one)
     }
 
+    /// Whether an event touched the object.
+    pub fn knows(&self, object: u64) -> bool {
+        let known = self.objects.get(&object);
+        known.is_some_and(|&it| self.heads[it as usize] != 0)
+    }
+
     /// What an event touched, for sleep sets.
     pub fn footprint(&self, event: usize) -> Footprint {
         let from = self.events[event].first_touch as usize;
@@ -150,6 +156,7 @@ impl Trace {
         lane: Lane,
         touched: &[Touched],
         waited: Waited,
+        later: bool,
         before: &dyn Fn(usize) -> (LaneSet, LaneSet),
         races: &mut Vec<Race>,
     ) {
@@ -213,6 +220,13 @@ impl Trace {
             prev,
         });
         for rival in found {
+            if later && before(rival).0 & bit(lane) == 0 {
+                // Who could begin the reversal is not known.
+                races.push(Race {
+                    first: rival,
+                    initials: before(rival).0,
+                });
+            }
             if let Some(race) = self.race(rival, number, &base, touched, before) {
                 races.push(race);
             }
