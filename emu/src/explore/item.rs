@@ -76,6 +76,12 @@ impl Item {
         self.waits
     }
 
+    /// Whether there is nothing that it could do now.
+    pub fn stuck(&self, lanes: Lanes, bound: Option<u32>) -> bool {
+        let top = self.nodes.last();
+        self.waits && top.is_some_and(|it| it.shared && it.open(lanes, bound).is_none())
+    }
+
     /// The search goes on from here.
     pub fn resume(
         &self,
@@ -149,11 +155,7 @@ impl Item {
     pub fn split(&mut self, lanes: Lanes, bound: Option<u32>) -> Option<Item> {
         for at in self.root..self.nodes.len() {
             let node = &mut self.nodes[at];
-            let asleep = node.sleep.iter().fold(0, |set, it| set | bit(it.0));
-            let open = node.backtrack & node.enabled & !node.done & !bit(node.chosen) & !asleep;
-            let Some(lane) = each(open)
-                .find(|lane| bound.is_none_or(|most| node.dearness(lanes, *lane) <= most))
-            else {
+            let Some(lane) = node.open(lanes, bound) else {
                 continue;
             };
             node.done |= bit(lane);
@@ -218,6 +220,13 @@ pub(crate) fn deliver(items: &mut [Item], asker: &Item, at: usize, lanes: LaneSe
 }
 
 impl SavedNode {
+    /// A choice that is to be tried and was not.
+    fn open(&self, lanes: Lanes, bound: Option<u32>) -> Option<Lane> {
+        let asleep = self.sleep.iter().fold(0, |set, it| set | bit(it.0));
+        let open = self.backtrack & self.enabled & !self.done & !bit(self.chosen) & !asleep;
+        each(open).find(|lane| bound.is_none_or(|most| self.dearness(lanes, *lane) <= most))
+    }
+
     fn dearness(&self, lanes: Lanes, lane: Lane) -> u32 {
         let leaves = self
             .last_cpu

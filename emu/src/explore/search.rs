@@ -196,14 +196,18 @@ impl Search {
     fn round(&mut self, crew: &Crew, budget: u64, states: bool) -> Result<(), String> {
         let mut left = budget - self.found.runs();
         let mut orders = Vec::new();
+        let lanes = Lanes::new(self.cpus).expect("checked by new");
         for (place, item) in self.items.iter().enumerate() {
-            let quota = self.quota.min(left);
+            let quota = match item.stuck(lanes, self.bound) {
+                true => 0,
+                false => self.quota.min(left),
+            };
             left -= quota;
             orders.push(Order {
                 place,
                 item: item.clone(),
                 quota,
-                lanes: Lanes::new(self.cpus).expect("checked by new"),
+                lanes,
                 bound: self.bound,
                 reduction: self.reduction,
                 known: self.known.clone(),
