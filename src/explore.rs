@@ -6,6 +6,8 @@
 
 mod checkpoint;
 mod failure;
+#[cfg(test)]
+mod independence;
 mod json;
 mod report;
 mod sampling;

@@ -412,6 +412,7 @@ impl<'w> Machine<'w> {
                     return;
                 }
                 cpu.running.set(None);
+                self.touch(crate::machine::readiness_object(id), Touch::Write);
             }
             self.engine.context.set(ContextId::Idle(id));
             assert!(poll(&cpu.scheduler).is_pending(), "a scheduler never ends");
@@ -798,13 +799,16 @@ impl Future for RunThread<'_> {
     type Output = Leave;
 
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Leave> {
-        let cpu = &self.machine.cpus[self.machine.cpu().0 as usize];
+        let id = self.machine.cpu();
+        let cpu = &self.machine.cpus[id.0 as usize];
         if !self.started {
             assert!(
                 self.machine.alive(self.thread),
                 "a dead thread was scheduled"
             );
             cpu.running.set(Some(self.thread));
+            self.machine
+                .touch(crate::machine::readiness_object(id), Touch::Write);
             self.started = true;
             return Poll::Pending;
         }

@@ -31,8 +31,8 @@ pub use choose::{Argument, CHOOSERS, Choice, Chooser, ChooserKind, End, Make, Ti
 pub use cost::{CostError, Costs};
 pub use executor::{Leaving, RunThread};
 pub use id::{ActorId, ContextId, CpuId, LockId, Role, ThreadId};
-pub use lock::{LockClass, Mode, SpinGuard, lock_object};
-pub use machine::{Code, Guest, Leave, Machine, Size, Span};
+pub use lock::{LOCK_NUMBERS, LockClass, Mode, SpinGuard, lock_object};
+pub use machine::{Code, Guest, Leave, Machine, Size, Span, cpu_object, readiness_object};
 pub use object::{Access, Kind, Object, Touch, Word};
 pub use report::{Stop, Violation, Waiting};
 pub use step::{Acting, Request, Step, Want};

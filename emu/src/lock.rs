@@ -207,14 +207,19 @@ enum Inversion {
     Classes,
 }
 
+/// Which numbers locks have: who comes first gets the lower one.
+pub const LOCK_NUMBERS: Object = Object::new(Kind::Lock, 1 << 48);
+
 impl<'w> Machine<'w> {
     /// A new lock, free.
     pub fn new_lock(&self, class: &'static LockClass) -> LockId {
+        self.touch(LOCK_NUMBERS, crate::Touch::Write);
         self.locks.borrow_mut().create(class)
     }
 
     /// A lock is no more. One that is held or waited for is an error of the guest's: `lifetime`.
     pub fn destroy_lock(&self, id: LockId) {
+        self.touch(LOCK_NUMBERS, crate::Touch::Write);
         let (free, name) = {
             let locks = self.locks.borrow();
             (

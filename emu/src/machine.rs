@@ -466,10 +466,13 @@ impl<'w> Machine<'w> {
 
     /// What every step of a CPU shares with its interrupt handlers.
     #[inline]
-    fn touch_cpu(&self, actor: ActorId) {
+    fn touch_cpu(&self, actor: ActorId, access: Access) {
         match actor.role() {
             Role::Cpu(cpu) => self.touch(cpu_object(cpu), Touch::Read),
-            Role::Irq(cpu) if !self.cpus[cpu.0 as usize].declared.get() => {
+            // A handler that waits for what its own CPU holds keeps that from going on.
+            Role::Irq(cpu)
+                if access == Access::Lock || !self.cpus[cpu.0 as usize].declared.get() =>
+            {
                 self.touch(cpu_object(cpu), Touch::Write);
             }
             Role::Irq(_) | Role::Device(_) => {}
@@ -659,6 +662,10 @@ impl<'w> Machine<'w> {
         let known = self.cpus[cpu.0 as usize].need_resched.replace(need);
         if known != need {
             self.touch(readiness_object(cpu), Touch::Write);
+            if need {
+                // Whatever the CPU does next, it may leave its task first.
+                self.touch(cpu_object(cpu), Touch::Write);
+            }
         }
     }
 
@@ -683,6 +690,7 @@ impl<'w> Machine<'w> {
 
     /// A new thread; it takes its first step once a scheduler runs it.
     pub fn new_thread(&self, code: Code<'w>) -> ThreadId {
+        self.touch(THREAD_NUMBERS, Touch::Write);
         let thread = Thread {
             code: Cell::new(Some(ManuallyDrop::new(code))),
             next_code: Cell::default(),
@@ -701,6 +709,7 @@ impl<'w> Machine<'w> {
     /// An ended thread's number may be used again.
     pub fn free_thread(&self, thread: ThreadId) {
         assert!(!self.alive(thread), "a thread that lives is freed");
+        self.touch(THREAD_NUMBERS, Touch::Write);
         self.free_threads.borrow_mut().push(thread);
     }
 
@@ -744,7 +753,7 @@ impl<'w> Machine<'w> {
             self.own_line(object, actor);
         }
         if self.tracking() {
-            self.touch_cpu(actor);
+            self.touch_cpu(actor, access);
         }
         match self.engine.narrowed.take() {
             Some((object, touch)) => self.touch(object, touch),
@@ -845,13 +854,16 @@ impl<'w> Machine<'w> {
 }
 
 /// A CPU, as its own steps and its interrupt handlers share it.
-pub(crate) fn cpu_object(cpu: CpuId) -> Object {
+pub fn cpu_object(cpu: CpuId) -> Object {
     Object::new(Kind::Cpu, u64::from(cpu.0))
 }
 
-/// What a CPU decides about interrupts to come: whether it takes them, and whether they end in a
-/// switch of tasks.
-pub(crate) fn readiness_object(cpu: CpuId) -> Object {
+/// Which numbers threads have: who comes first gets the lower one.
+const THREAD_NUMBERS: Object = Object::new(Kind::Task, 1 << 48);
+
+/// What a CPU decides about interrupts to come: whether it takes them, whether they end in a
+/// switch of tasks, and whose.
+pub fn readiness_object(cpu: CpuId) -> Object {
     Object::new(Kind::Cpu, 1 << 16 | u64::from(cpu.0))
 }
 

@@ -115,9 +115,13 @@ async fn submit_bio(cx: Cx<'_>, id: DioId, places: &[Place], lba: u64) {
     }
 }
 
+/// The transfers whose end the interrupt has to tell.
+const DONE: emu::Object = emu::Object::new(emu::Kind::Disk, 1 << 48);
+
 /// A transfer is over: part of its last sector's step. The interrupt goes to CPU 0, as the I/O
 /// controller of that time routed it.
 pub(crate) fn slot_done(cx: &Kernel<'_>, slot: usize) {
+    cx.machine.touch(DONE, emu::Touch::Write);
     cx.requests.borrow_mut().done.push_back(slot);
     cx.machine
         .raise_at(emu::CpuId(0), DISK_VECTOR, cx.machine.now());
@@ -127,6 +131,7 @@ pub(crate) fn slot_done(cx: &Kernel<'_>, slot: usize) {
 pub async fn disk_interrupt(cx: Cx<'_>) {
     let _span = cx.machine.span("dio_bio_end_io");
     loop {
+        cx.machine.touch(DONE, emu::Touch::Write);
         let Some(slot) = cx.requests.borrow_mut().done.pop_front() else {
             return;
         };

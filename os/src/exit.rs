@@ -13,8 +13,12 @@ use crate::swap::free_swap_and_cache;
 use crate::task::{ExitStatus, Pid, ProcessId, TaskState};
 use crate::{Cx, Errno, context, event, sched};
 
-fn process_object(cx: Cx<'_>, process: ProcessId) -> Object {
+pub(crate) fn process_object(cx: Cx<'_>, process: ProcessId) -> Object {
     let pid = cx.processes.borrow().get(process).map_or(0, |it| it.pid);
+    pid_object(pid)
+}
+
+fn pid_object(pid: Pid) -> Object {
     Object::new(Kind::Task, 1 << 32 | u64::from(pid))
 }
 
@@ -43,6 +47,9 @@ pub async fn do_group_exit(cx: Cx<'_>, status: ExitStatus) {
             for other in it.tasks.iter().filter(|task| **task != me) {
                 let mut tasks = cx.tasks.borrow_mut();
                 let task = &mut tasks[*other];
+                // It may leave before any of its steps.
+                cx.machine
+                    .touch(emu::cpu_object(task.cpu), emu::Touch::Write);
                 if !std::mem::replace(&mut task.killed, true) {
                     cx.kills_pending.set(cx.kills_pending.get() + 1);
                 }
@@ -58,6 +65,8 @@ pub async fn do_group_exit(cx: Cx<'_>, status: ExitStatus) {
 
 /// A killed task wakes from the sleeps that a signal ends; others it finishes first.
 async fn wake_if_interruptible(cx: Cx<'_>, thread: emu::ThreadId) {
+    let task = Object::new(Kind::Task, u64::from(thread.0));
+    cx.machine.touch(task, emu::Touch::Read);
     let state = cx.task_of(thread, |task| task.state);
     for what in [
         "futex_wait",
@@ -150,7 +159,10 @@ pub async fn do_wait(cx: Cx<'_>, pid: Option<Pid>) -> Result<(Pid, ExitStatus), 
                 let child = processes
                     .iter()
                     .filter(|(_, it)| it.parent == Some(me) && pid.is_none_or(|pid| pid == it.pid))
-                    .inspect(|_| any = true)
+                    .inspect(|(_, it)| {
+                        any = true;
+                        cx.machine.touch(pid_object(it.pid), emu::Touch::Read);
+                    })
                     .find(|(_, it)| it.zombie)
                     .map(|(id, _)| id);
                 if let Some(child) = child {
@@ -167,8 +179,7 @@ pub async fn do_wait(cx: Cx<'_>, pid: Option<Pid>) -> Result<(Pid, ExitStatus), 
             None if !any => return Err(Errno::ECHILD),
             None => sched::block(cx).await,
         }
-        let killed = cx.tasks.borrow()[cx.current()].killed;
-        if killed {
+        if signal_pending(cx) {
             return Err(Errno::EINTR);
         }
     }

@@ -58,7 +58,7 @@ pub async fn do_vfork<'w>(cx: Cx<'w>, program: Code<'w>) -> Pid {
     cx.machine
         .step(request, |_| {
             cx.mms.borrow_mut()[mm].users += 1;
-            pid = cx.next_pid.replace(cx.next_pid.get() + 1);
+            pid = cx.new_pid();
         })
         .await;
     start_child(cx, pid, mm, program, true).await;
@@ -75,6 +75,8 @@ async fn start_child<'w>(cx: Cx<'w>, pid: Pid, mm: MmId, program: Code<'w>, vfor
             processes[parent].files.clone(),
         )
     };
+    let siblings = crate::exit::process_object(cx, parent);
+    cx.machine.touch(siblings, emu::Touch::Write);
     let child = cx.processes.borrow_mut().insert(Process {
         pid,
         name: name.clone(),
@@ -102,7 +104,7 @@ impl crate::Kernel<'_> {
     /// An address space under the empty table `root`.
     pub(crate) fn new_mm(&self, root: mmu::Pfn) -> MmId {
         self.make_table(root);
-        let pid = self.next_pid.replace(self.next_pid.get() + 1);
+        let pid = self.new_pid();
         let mm = self.mms.borrow_mut().insert(Mm {
             root,
             mmap_sem: self.machine.new_lock(&MMAP_SEM),

@@ -17,6 +17,19 @@ pub const DISK_VECTOR: Vector = Vector(0x31);
 /// The first of the eight vectors that ask for TLB flushes.
 pub const INVALIDATE_VECTOR: Vector = Vector(0xf0);
 
+/// The sleepers whom a CPU's timer wakes.
+fn timers_object(cpu: CpuId) -> emu::Object {
+    emu::Object::new(emu::Kind::Cpu, 2 << 16 | u64::from(cpu.0))
+}
+
+/// Whether the handler of a vector shares nothing with the steps of its CPU but what both declare.
+pub fn declares_all(cx: &crate::Kernel<'_>, vector: Vector) -> bool {
+    match vector {
+        RESCHEDULE_VECTOR | TIMER_VECTOR | DISK_VECTOR => true,
+        other => is_flush(other) && cx.flush.declares_all(),
+    }
+}
+
 /// Whether a vector asks for a TLB flush.
 pub fn is_flush(vector: Vector) -> bool {
     let slots = crate::flush::CALL_SLOTS as u8;
@@ -29,7 +42,10 @@ pub fn handler<'w>(cx: Cx<'w>, cpu: CpuId, vector: Vector) -> Code<'w> {
     cx.machine.spend(u64::from(cx.machine.costs().irq_handler));
     match vector {
         RESCHEDULE_VECTOR => Box::pin(async move {
-            cx.machine.set_need_resched(cpu, true);
+            // Who idles looks for a task anyway.
+            if cx.machine.running(cpu).is_some() {
+                cx.machine.set_need_resched(cpu, true);
+            }
             cx.machine.wake_cpu(cpu);
         }),
         TIMER_VECTOR => Box::pin(timer_interrupt(cx, cpu)),
@@ -44,6 +60,7 @@ async fn timer_interrupt(cx: Cx<'_>, cpu: CpuId) {
     let here = &cx.percpu[cpu.0 as usize];
     let now = cx.machine.timed().then(|| cx.machine.now());
     loop {
+        cx.machine.touch(timers_object(cpu), emu::Touch::Write);
         let due = here.timers.borrow_mut().pop(now);
         let Some(token) = due else { break };
         // A task that was killed in its sleep may be gone.
@@ -80,6 +97,7 @@ pub async fn sleep_cycles(cx: Cx<'_>, cycles: u64) {
             cx.set_sleeping(thread, "hrtimer_nanosleep");
             let cpu = acting.cpu();
             let deadline = acting.now() + cycles;
+            cx.machine.touch(timers_object(cpu), emu::Touch::Write);
             cx.percpu[cpu.0 as usize]
                 .timers
                 .borrow_mut()

@@ -397,12 +397,21 @@ impl<'w> Kernel<'w> {
         if let Some(id) = self.task_id(thread)
             && let Some(task) = self.tasks.borrow_mut().get_mut(id)
         {
+            let object = emu::Object::new(emu::Kind::Task, u64::from(thread.0));
+            self.machine.touch(object, emu::Touch::Write);
             f(task);
         }
     }
 
     pub(crate) fn set_sleeping(&self, thread: ThreadId, what: &'static str) {
         self.change_task(thread, |task| task.state = TaskState::Sleeping(what));
+    }
+
+    /// The next number for a process or an address space.
+    pub(crate) fn new_pid(&self) -> u32 {
+        let numbers = emu::Object::new(emu::Kind::Task, 2 << 48);
+        self.machine.touch(numbers, emu::Touch::Write);
+        self.next_pid.replace(self.next_pid.get() + 1)
     }
 
     /// A new task of `process`, not yet on a run queue.
@@ -522,7 +531,7 @@ impl<'w> Guest<'w> for Kernel<'w> {
     }
 
     fn declares_all(&self, vector: Vector) -> bool {
-        irq::is_flush(vector) && self.flush.declares_all()
+        irq::declares_all(self, vector)
     }
 
     fn schedule(&'w self, cpu: CpuId) -> Code<'w> {

@@ -148,6 +148,7 @@ impl crate::Kernel<'_> {
     /// The lock of a page, made when first wanted; it goes with the page.
     pub(crate) fn page_lock(&self, pfn: Pfn) -> LockId {
         let pfn = self.compound_head(pfn);
+        self.machine.touch(emu::LOCK_NUMBERS, emu::Touch::Read);
         let mut pages = self.pages.borrow_mut();
         *pages
             .get_mut(pfn)

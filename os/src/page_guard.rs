@@ -87,6 +87,7 @@ impl Kernel<'_> {
         match guard {
             PageGuard::PageLock => (self.page_lock(page), Mode::Exclusive),
             PageGuard::Semaphore => {
+                self.machine.touch(emu::LOCK_NUMBERS, emu::Touch::Read);
                 let mut pages = self.pages.borrow_mut();
                 let page: &mut Page = pages.get_mut(page);
                 let ext = page.ext.get_or_insert_default();

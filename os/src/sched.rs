@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use emu::{Access, ContextId, CpuId, Kind, Leave, Object, Request, ThreadId};
+use emu::{Access, ContextId, CpuId, Kind, Leave, Object, Request, ThreadId, Touch};
 
 use crate::irq::{RESCHEDULE_VECTOR, TIMER_VECTOR};
 use crate::task::TaskState;
@@ -93,6 +93,8 @@ async fn pull_task(cx: Cx<'_>, cpu: CpuId) -> Option<ThreadId> {
 /// Makes a task that sleeps in `what` runnable, and tells a CPU. Somebody else may have been
 /// faster, and the task may sleep elsewhere by now: then nothing happens.
 pub async fn try_to_wake_up(cx: Cx<'_>, thread: ThreadId, what: &'static str) {
+    let task = Object::new(Kind::Task, u64::from(thread.0));
+    cx.machine.touch(task, Touch::Read);
     let Some(last) = cx.task_of(thread, |task| task.cpu) else {
         return;
     };
@@ -192,15 +194,24 @@ impl Kernel<'_> {
     /// Where a task should run: where it ran last if that CPU is idle, else on the next idle one,
     /// else on the shortest queue.
     pub(crate) fn select_task_rq(&self, last: CpuId) -> CpuId {
+        self.touch_queue(last);
         if self.rq(last).borrow().idle {
             return last;
         }
         let cpus = self.machine.size().cpus;
         let all = || (0..cpus).map(|offset| CpuId((last.0 + offset) % cpus));
+        all().for_each(|cpu| self.touch_queue(cpu));
         all()
             .find(|cpu| self.rq(*cpu).borrow().idle)
             .or_else(|| all().min_by_key(|cpu| (self.load(*cpu), *cpu != last)))
             .expect("there is a CPU")
+    }
+
+    /// Whether a CPU idles, and how long its queue is, was looked at without its lock.
+    fn touch_queue(&self, cpu: CpuId) {
+        let queue = Object::new(Kind::RunQueue, u64::from(cpu.0));
+        self.machine.touch(queue, Touch::Read);
+        self.machine.touch(emu::readiness_object(cpu), Touch::Read);
     }
 
     /// Tasks that run or want to run on a CPU.

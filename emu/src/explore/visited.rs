@@ -1,0 +1,317 @@
+//! States that were gone on from to the end, and what was touched below each.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use serde::{Deserialize, Serialize};
+
+use super::lanes::{Lane, LaneSet, Touched, each};
+use super::merge::mix;
+use super::trace::Waited;
+
+/// States remembered; then all are forgotten, which loses merges and no state.
+const MOST_STATES: usize = 1 << 20;
+/// States that one item remembers in one round.
+const MOST_FRESH: usize = 1 << 17;
+
+/// A touch by a lane below a state.
+pub(crate) type Below = (Lane, Touched, Waited);
+
+/// A reversal that may begin where the turn of the CPU began, before the state.
+pub(crate) type Turn = (Lane, LaneSet);
+
+/// What happens below a state: numbers of touches as a bit set, and reversals of its turn.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub(crate) struct Summary {
+    touches: Vec<u64>,
+    pub turns: Vec<Turn>,
+}
+
+impl Summary {
+    pub fn add(&mut self, number: u32) {
+        let word = number as usize / 64;
+        if word >= self.touches.len() {
+            self.touches.resize(word + 1, 0);
+        }
+        self.touches[word] |= 1 << (number % 64);
+    }
+
+    pub fn add_turn(&mut self, turn: Turn) {
+        if let Err(place) = self.turns.binary_search(&turn) {
+            self.turns.insert(place, turn);
+        }
+    }
+
+    pub fn add_touches(&mut self, other: &Summary) {
+        if other.touches.len() > self.touches.len() {
+            self.touches.resize(other.touches.len(), 0);
+        }
+        for (word, more) in self.touches.iter_mut().zip(&other.touches) {
+            *word |= more;
+        }
+    }
+
+    /// The numbers of its touches.
+    pub fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
+        let words = self.touches.iter().enumerate();
+        words.flat_map(|(at, word)| each(*word).map(move |it| at as u32 * 64 + u32::from(it)))
+    }
+}
+
+/// Touches and their numbers.
+#[derive(Clone, Default, Debug)]
+struct Table {
+    all: Vec<Below>,
+    by_touch: BTreeMap<(u64, u16), u32>,
+}
+
+impl Table {
+    fn number(&mut self, below: Below) -> u32 {
+        let next = self.all.len() as u32;
+        let number = *self.by_touch.entry(packed(below)).or_insert(next);
+        if number == next {
+            self.all.push(below);
+        }
+        number
+    }
+}
+
+fn packed((lane, (object, touch), waited): Below) -> (u64, u16) {
+    let how = u16::from(lane) << 4 | (touch as u16) << 2 | waited as u16;
+    (object, how)
+}
+
+/// Touches numbered alike for all workers. Who comes first gets the lower number; nothing depends
+/// on which that is.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Numbers {
+    shared: Arc<Mutex<Table>>,
+    /// What this worker knows of it.
+    known: Table,
+}
+
+impl Numbers {
+    pub fn number(&mut self, below: Below) -> u32 {
+        match self.known.by_touch.get(&packed(below)) {
+            Some(number) => *number,
+            None => {
+                let mut shared = self.shared.lock().expect("nobody panics with it");
+                let number = shared.number(below);
+                self.known.clone_from(&shared);
+                number
+            }
+        }
+    }
+
+    pub fn below(&mut self, number: u32) -> Below {
+        if number as usize >= self.known.all.len() {
+            let shared = self.shared.lock().expect("nobody panics with it");
+            self.known.clone_from(&shared);
+        }
+        self.known.all[number as usize]
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    state: u64,
+    preemptions: u32,
+    summary: u32,
+    /// The entry of the same state before this one, and one.
+    next: u32,
+}
+
+/// See the module.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Visited {
+    /// For each state the last of its entries, and one: open addressing.
+    slots: Vec<u32>,
+    states: usize,
+    entries: Vec<Entry>,
+    summaries: Vec<Arc<Summary>>,
+    by_summary: BTreeMap<Arc<Summary>, u32>,
+}
+
+impl Visited {
+    /// What is below a state that was met with as few preemptions.
+    pub fn find(&self, state: u64, preemptions: u32) -> Option<&Arc<Summary>> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let mut at = self.slots[self.slot(state)];
+        while at != 0 {
+            let entry = &self.entries[at as usize - 1];
+            if entry.preemptions <= preemptions {
+                return Some(&self.summaries[entry.summary as usize]);
+            }
+            at = entry.next;
+        }
+        None
+    }
+
+    /// A state was gone on from to the end, in this round.
+    pub fn insert(&mut self, state: u64, preemptions: u32, summary: Summary) {
+        if self.states < MOST_FRESH {
+            self.add(state, preemptions, Arc::new(summary));
+        }
+    }
+
+    /// What an item met in a round is known to all in the next.
+    pub fn learn(&mut self, fresh: Visited) {
+        if self.states + fresh.states > MOST_STATES {
+            *self = Visited::default();
+        }
+        for entry in &fresh.entries {
+            let summary = &fresh.summaries[entry.summary as usize];
+            self.add(entry.state, entry.preemptions, Arc::clone(summary));
+        }
+    }
+
+    fn add(&mut self, state: u64, preemptions: u32, summary: Arc<Summary>) {
+        if (self.states + 1) * 2 > self.slots.len() {
+            self.grow();
+        }
+        let next = self.summaries.len() as u32;
+        let number = *self.by_summary.entry(Arc::clone(&summary)).or_insert(next);
+        if number == next {
+            self.summaries.push(summary);
+        }
+        let at = self.slot(state);
+        self.states += usize::from(self.slots[at] == 0);
+        self.entries.push(Entry {
+            state,
+            preemptions,
+            summary: number,
+            next: self.slots[at],
+        });
+        self.slots[at] = self.entries.len() as u32;
+    }
+
+    fn slot(&self, state: u64) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut at = mix(state, 11) as usize & mask;
+        while self.slots[at] != 0 && self.entries[self.slots[at] as usize - 1].state != state {
+            at = (at + 1) & mask;
+        }
+        at
+    }
+
+    fn grow(&mut self) {
+        let old = std::mem::take(&mut self.slots);
+        self.slots = vec![0; (old.len() * 2).max(1024)];
+        for entry in old.into_iter().filter(|it| *it != 0) {
+            let at = self.slot(self.entries[entry as usize - 1].state);
+            self.slots[at] = entry;
+        }
+    }
+}
+
+/// What is known between two rounds, as a checkpoint holds it.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Saved {
+    touches: Vec<Below>,
+    summaries: Vec<Summary>,
+    /// State, preemptions, summary.
+    entries: Vec<(u64, u32, u32)>,
+}
+
+/// States and the numbers that their summaries are written in.
+#[derive(Clone, Default, Debug, Serialize, Deserialize)]
+#[serde(from = "Saved", into = "Saved")]
+pub(crate) struct Known {
+    pub numbers: Numbers,
+    pub visited: Arc<Visited>,
+}
+
+impl From<Known> for Saved {
+    fn from(known: Known) -> Saved {
+        let shared = known.numbers.shared.lock().expect("nobody panics with it");
+        let visited = known.visited;
+        let entries = visited.entries.iter();
+        Saved {
+            touches: shared.all.clone(),
+            summaries: visited
+                .summaries
+                .iter()
+                .map(|it| Summary::clone(it))
+                .collect(),
+            entries: entries
+                .map(|it| (it.state, it.preemptions, it.summary))
+                .collect(),
+        }
+    }
+}
+
+impl From<Saved> for Known {
+    fn from(saved: Saved) -> Known {
+        let mut table = Table::default();
+        for below in saved.touches {
+            table.number(below);
+        }
+        let summaries: Vec<_> = saved.summaries.into_iter().map(Arc::new).collect();
+        let mut visited = Visited::default();
+        for (state, preemptions, summary) in saved.entries {
+            if let Some(summary) = summaries.get(summary as usize) {
+                visited.add(state, preemptions, Arc::clone(summary));
+            }
+        }
+        Known {
+            numbers: Numbers {
+                shared: Arc::new(Mutex::new(table.clone())),
+                known: table,
+            },
+            visited: Arc::new(visited),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Touch;
+
+    fn summary(numbers: &[u32]) -> Summary {
+        let mut summary = Summary::default();
+        numbers.iter().for_each(|it| summary.add(*it));
+        summary
+    }
+
+    #[test]
+    fn a_state_is_known_again_after_growing_if_it_was_met_with_as_few_preemptions() {
+        let mut visited = Visited::default();
+        for state in 0..5000 {
+            assert!(visited.find(mix(state, 1), 9).is_none());
+            visited.insert(mix(state, 1), 1, summary(&[state as u32 % 7]));
+        }
+        for state in 0..5000 {
+            let known = visited.find(mix(state, 1), 2).expect("met with fewer");
+            assert_eq!(**known, summary(&[state as u32 % 7]));
+            assert!(visited.find(mix(state, 1), 0).is_none());
+        }
+    }
+
+    #[test]
+    fn a_touch_keeps_its_number_for_every_worker_and_after_reading_back() {
+        let mut one = Numbers::default();
+        let mut other = one.clone();
+        let below = |object| (2, (object, Touch::Write), Waited::No);
+        let numbers: Vec<_> = (0..100).map(|it| one.number(below(it))).collect();
+        assert_eq!(other.number(below(40)), numbers[40]);
+        assert_eq!(other.below(numbers[99]), below(99));
+        let visited = Arc::default();
+        let known = Known {
+            numbers: one,
+            visited,
+        };
+        let text = serde_json::to_string(&known).expect("plain");
+        let mut back: Known = serde_json::from_str(&text).expect("just written");
+        assert_eq!(back.numbers.below(numbers[7]), below(7));
+    }
+
+    #[test]
+    fn the_numbers_of_a_summary_are_those_that_were_added() {
+        let mut all = summary(&[0, 63, 64, 200]);
+        all.add_touches(&summary(&[1]));
+        assert_eq!(all.numbers().collect::<Vec<_>>(), [0, 1, 63, 64, 200]);
+    }
+}
