@@ -10,7 +10,7 @@ use emu::{Costs, Size};
 use os::Kernel;
 use os::fixes::BaseKernel;
 use os::flush::FlushPolicy;
-use os::patch::Patch;
+use os::patch::{Decision, Patch};
 use serde::{Deserialize, Serialize};
 use workloads::{Params, Reproducer};
 
@@ -53,6 +53,25 @@ pub struct Configuration {
     pub(crate) saved: Option<Arc<ReplayFile>>,
 }
 
+/// What two patches both have the only say in, unless one rests on the other.
+fn excluded(
+    all: &[&'static dyn Patch],
+    earlier: &dyn Patch,
+    later: &dyn Patch,
+) -> Option<Decision> {
+    let mut decisions = earlier.decides().iter().copied();
+    let common = decisions.find(|it| later.decides().contains(it))?;
+    (!rests_on(all, later, earlier.name())).then_some(common)
+}
+
+/// Whether a patch builds on the one of that name, or on what builds on it.
+fn rests_on(all: &[&'static dyn Patch], patch: &dyn Patch, name: &str) -> bool {
+    let mut below = all
+        .iter()
+        .filter(|it| patch.builds_on().contains(&it.name()));
+    below.any(|it| it.name() == name || rests_on(all, *it, name))
+}
+
 impl fmt::Debug for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.saved_form(), f)
@@ -67,6 +86,13 @@ impl Configuration {
             for needs in patch.builds_on() {
                 if !all[..at].iter().any(|it| it.name() == *needs) {
                     return Err(self.missing(patch.name(), needs, &all[at..]));
+                }
+            }
+        }
+        for (at, later) in all.iter().enumerate() {
+            for earlier in &all[..at] {
+                if let Some(decision) = excluded(&all, *earlier, *later) {
+                    return Err(self.exclusive(earlier.name(), later.name(), decision));
                 }
             }
         }
@@ -97,6 +123,22 @@ impl Configuration {
             (false, None) => format!("name `{needs}` first"),
         };
         Error::BuildsOn { fix, needs, right }
+    }
+
+    fn exclusive(&self, earlier: &'static str, later: &'static str, decision: Decision) -> Error {
+        let right = match self.base_patches.iter().any(|it| it.name() == earlier) {
+            true => format!(
+                "kernel {} has the first: take an older one",
+                self.kernel.name
+            ),
+            false => "leave one of them out".to_string(),
+        };
+        Error::Excludes {
+            earlier,
+            later,
+            decision,
+            right,
+        }
     }
 
     /// Whether simulated time decides what is enabled.

@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use os::patch::Decision;
+
 /// A request that cannot be served. The command line answers it with exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -48,6 +50,20 @@ pub enum Error {
         given: String,
         /// What would be right.
         right: &'static str,
+    },
+    /// Two patches that cannot both be heard.
+    #[error(
+        "fixes `{earlier}` and `{later}` exclude each other: each alone decides {decision}; {right}"
+    )]
+    Excludes {
+        /// The patch that is applied first.
+        earlier: &'static str,
+        /// The other one.
+        later: &'static str,
+        /// What both decide.
+        decision: Decision,
+        /// What would be right.
+        right: String,
     },
     /// A patch without what it builds on.
     #[error("fix `{fix}` builds on `{needs}`, which is not applied before it; {right}")]

@@ -9,7 +9,7 @@
 
 mod table;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -76,6 +76,9 @@ pub struct Judged {
     pub kernel: String,
     /// Patches and rows, as the catalogue names them.
     pub fixes: Vec<&'static str>,
+    /// Parameters of the program.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<&'static str, u64>,
     /// The patch on top of them that must turn it red, when guards are judged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guard: Option<&'static str>,
@@ -198,7 +201,7 @@ impl Verdicts {
         self
     }
 
-    /// Saves the failing schedules in this directory, a file a row.
+    /// Saves the failing schedules in this directory: a folder a reproducer, a file a row.
     pub fn save(mut self, directory: Option<PathBuf>) -> Verdicts {
         self.save = directory;
         self
@@ -206,7 +209,10 @@ impl Verdicts {
 
     /// Runs them. `progress` is told how many are done, of how many, some ten times a second.
     pub fn run(&self, progress: &mut dyn FnMut(usize, usize)) -> Result<Vec<Judged>, Error> {
-        // The budgets are checked before any row runs.
+        // What can be wrong with the request is found before any row runs.
+        if let Some(directory) = &self.save {
+            make_directory(directory)?;
+        }
         let first = Run::of_in(&self.registry, "lost-update")?.chooser("random")?;
         self.budgeted(Explore::new(first), Some(1)).run()?;
         let jobs = match self.jobs {
@@ -260,7 +266,9 @@ impl Verdicts {
         let witness = match &mut explored.first_failure {
             Some(first) => {
                 if let Some(directory) = &self.save {
-                    first.save(&row.file(directory))?;
+                    let path = row.file(directory);
+                    make_directory(path.parent().unwrap_or(directory))?;
+                    first.save(&path)?;
                 }
                 first.violation().map(|it| Witness {
                     steps: it.step,
@@ -277,6 +285,7 @@ impl Verdicts {
             reproducer: row.reproducer.name(),
             kernel: explored.configuration.kernel.name.to_string(),
             fixes: verdict.fixes.to_vec(),
+            set: verdict.set.iter().copied().collect(),
             guard: row.guard.map(|it| it.0),
             expected: row.words().to_vec(),
             ok: agree(row.words(), &explored.words),
@@ -299,6 +308,11 @@ impl Verdicts {
         if let Evidence::Sampled(seeds) = evidence {
             let timed = self.by(run, "timed", &[], self.seeds(seeds))?;
             if found.add(timed, row) || row.guard.is_none() {
+                if self.save.is_some() {
+                    // What is stored is better a schedule that can be cut down.
+                    let sampled = self.by(run, WITNESS_CHOOSERS[0], row.words(), SAMPLE)?;
+                    found.first = sampled.first_failure.or(found.first);
+                }
                 return Ok(found.all());
             }
         }
@@ -430,11 +444,16 @@ impl Row {
         Ok(run.budgets(verdict.budgets))
     }
 
+    /// `dio-fork/A40.replay`
     fn file(&self, directory: &Path) -> PathBuf {
         let guard = self.guard.map_or(String::new(), |it| format!("-{}", it.0));
-        let (row, reproducer) = (self.verdict.row, self.reproducer.name());
-        directory.join(format!("{row}-{reproducer}{guard}.replay"))
+        let name = format!("{}{guard}.replay", self.verdict.row);
+        directory.join(self.reproducer.name()).join(name)
     }
+}
+
+fn make_directory(path: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(path).map_err(Error::file(path))
 }
 
 /// A failure of the program's own check.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use assert_cmd::Command;
 use serde_json::Value;
+use shootdown::emu::replay_file::ReplayFile;
 use tempfile::TempDir;
 
 fn shootdown(args: &[&str]) -> Output {
@@ -178,6 +179,68 @@ fn fixes_that_cannot_be_applied_together_say_what_would_be_right() {
     ] {
         shootdown(&args).refused(&parts);
     }
+}
+
+#[test]
+fn fixes_without_what_they_build_on_or_that_exclude_each_other_are_named_with_what_would_be_right()
+{
+    let needs = [
+        "`fork-restore-present` builds on `fork-copy-unlocked`",
+        "name `fork-copy-unlocked` first",
+    ];
+    let only_a51: &[_] = &["pg-gup", "fork-restore-present"];
+    let wrong_order: &[_] = &["pg-gup", "fork-restore-present", "fork-copy-unlocked"];
+    for (kernel, fixes, parts) in [
+        ("v2.6.18", only_a51, needs),
+        ("v2.6.18", wrong_order, needs),
+        (
+            "v2.6.18",
+            &["A41", "A10"],
+            [
+                "`pg-gup` and `fork-copy-if-foreign` exclude each other",
+                "leave one of them out",
+            ],
+        ),
+        (
+            "v2.6.18",
+            &["A26", "A20"],
+            [
+                "`page-sem` and `page-lock-over-io` exclude each other",
+                "what direct I/O holds against copy-on-write",
+            ],
+        ),
+        (
+            "v5.11",
+            &["pg-gup"],
+            [
+                "`fork-copy-dma-pinned` and `pg-gup` exclude each other",
+                "kernel v5.11 has the first",
+            ],
+        ),
+    ] {
+        for command in ["run", "explore"] {
+            let mut args = vec![command, "dio-fork", "--kernel", kernel];
+            args.extend(fixes.iter().flat_map(|it| ["--fix", it]));
+            shootdown(&args).refused(&parts);
+        }
+    }
+}
+
+#[test]
+fn a_saved_run_whose_fixes_exclude_each_other_is_refused() {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("it.replay");
+    let name = path.to_str().expect("a name");
+    shootdown(&["run", "forkscrew", "--fix", "A41", "--save", name]);
+    let mut bytes = std::fs::File::open(&path).expect("saved");
+    let mut file = ReplayFile::read_from(&mut bytes).expect("whole");
+    file.config = file
+        .config
+        .replace("\"pg-gup\"", "\"pg-gup\",\"fork-copy-if-foreign\"");
+    let mut bytes = Vec::new();
+    file.write_to(&mut bytes).expect("written");
+    std::fs::write(&path, bytes).expect("written");
+    shootdown(&["replay", name]).refused(&["exclude each other", "fork-copy-if-foreign"]);
 }
 
 #[test]

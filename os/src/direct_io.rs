@@ -196,6 +196,7 @@ pub async fn direct_io_worker(
     asynchronous: bool,
 ) -> Result<DioId, Errno> {
     let _span = cx.machine.span("direct_io_worker");
+    let asynchronous = asynchronous || cx.ask(|patch| patch.dio_waits()) == Some(false);
     let mm = cx.current_mm();
     let id = new_request(cx, mm, what, asynchronous);
     fork_lock::io_begins(cx, id).await;

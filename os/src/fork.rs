@@ -303,7 +303,8 @@ async fn copy_one_pte<'w>(
     let tested = !entry.rules.all
         && (entry.writable || cx.ask(|patch| patch.fork_tests_read_only()) == Some(true));
     let mut copy = first && tested && must_copy(cx, policy, page).await;
-    if entry.writable && !entry.rules.later {
+    let protects = cx.ask(|patch| patch.fork_write_protects()) != Some(false);
+    if entry.writable && protects && !entry.rules.later {
         ptep_set_wrprotect(cx, entry.parent, entry.va, entry.source).await;
     }
     get_page(cx, page, Holder::Mapping).await;
@@ -320,7 +321,10 @@ async fn copy_one_pte<'w>(
             Some(how) => copy_pinned_page_unlocked(cx, entry, page, how, locks).await,
         };
     }
-    let shared = Pte::from_raw(pte.raw()).without(PteFlags::W);
+    let mut shared = Pte::from_raw(pte.raw());
+    if protects {
+        shared = shared.without(PteFlags::W);
+    }
     set_pte_at(cx, entry.child, entry.va, entry.target, shared).await;
     if let Some(how) = cx.ask(|patch| patch.fork_decow())
         && page_is_marked(cx, page).await

@@ -23,6 +23,11 @@ pub trait Patch: Sync {
     fn builds_on(&self) -> &'static [&'static str] {
         &[]
     }
+    /// What it has the only say in. Two patches with the only say in one thing exclude each other,
+    /// unless one builds on the other: the later would silence the earlier.
+    fn decides(&self) -> &'static [Decision] {
+        &[]
+    }
 
     /// What fork does with an anonymous page whose entry was writable.
     fn fork_anon_page(&self) -> Option<ForkAnon> {
@@ -34,6 +39,10 @@ pub trait Patch: Sync {
     }
     /// Whether fork also tests pages whose entry was read-only.
     fn fork_tests_read_only(&self) -> Option<bool> {
+        None
+    }
+    /// Whether fork takes write access away from what it shares.
+    fn fork_write_protects(&self) -> Option<bool> {
         None
     }
     /// Whether fork flushes the parent's translations of a page before it copies it.
@@ -129,6 +138,10 @@ pub trait Patch: Sync {
     fn writes_pinned_pages(&self) -> Option<bool> {
         None
     }
+    /// Whether direct I/O waits for its transfers.
+    fn dio_waits(&self) -> Option<bool> {
+        None
+    }
     /// Whether direct I/O marks pages dirty when it gives them back.
     fn dirty_at_unpin(&self) -> Option<bool> {
         None
@@ -195,6 +208,48 @@ pub trait Patch: Sync {
     /// Takes steps of its own, sleeping included. Called only at [`Patch::hooks`].
     fn at<'w>(&self, _cx: Cx<'w>, _hook: Hook) -> Option<Code<'w>> {
         None
+    }
+}
+
+/// See [`Patch::decides`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Decision {
+    /// By what fork knows pages that it must copy.
+    ForkCopies,
+    /// How fork makes its copies.
+    ForkCopying,
+    /// What pins for reading do about copy-on-write.
+    ReadPins,
+    /// Which pages a write fault uses in place.
+    Reuse,
+    /// Which pages go to swap.
+    SwapInsertion,
+    /// Which pages reclaim unmaps.
+    Unmapping,
+    /// What copy-on-write of a huge page locks.
+    HugeCow,
+    /// What direct I/O holds against copy-on-write.
+    DioGuard,
+    /// How long pins keep fork out.
+    ForkLock,
+    /// How ranges of direct I/O are tested.
+    Ranges,
+}
+
+impl std::fmt::Display for Decision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Decision::ForkCopies => "by what fork knows pages that it must copy",
+            Decision::ForkCopying => "how fork makes its copies",
+            Decision::ReadPins => "what pins for reading do about copy-on-write",
+            Decision::Reuse => "which pages a write fault uses in place",
+            Decision::SwapInsertion => "which pages go to swap",
+            Decision::Unmapping => "which pages reclaim unmaps",
+            Decision::HugeCow => "what copy-on-write of a huge page locks",
+            Decision::DioGuard => "what direct I/O holds against copy-on-write",
+            Decision::ForkLock => "how long pins keep fork out",
+            Decision::Ranges => "how ranges of direct I/O are tested",
+        })
     }
 }
 

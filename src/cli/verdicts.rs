@@ -18,6 +18,7 @@ Examples:
   shootdown verdicts A B --quick     the rows of two groups, with smaller bounds
   shootdown verdicts B40 FWD --json  a row with its sub-rows, and the rows of a race
   shootdown verdicts A45 --guards    that each mutation which guards a clean row turns it red
+  shootdown verdicts --save rows     and store how each failing row fails, as replay files
 
 Exit code: 0 every row as expected, 1 a row differs, 2 when the request was wrong.")]
 pub(super) struct VerdictsArgs {
@@ -35,7 +36,7 @@ pub(super) struct VerdictsArgs {
     /// Rows at a time, which changes no result [default: all cores]
     #[arg(long, value_name = "J", allow_negative_numbers = true)]
     jobs: Option<u64>,
-    /// Save the failing schedules in this directory, a replay file a row
+    /// Save the failing schedules in this directory: a folder a reproducer, a replay file a row
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
     /// Not the rows, but each with each of its guards: mutations that must turn a clean row red

@@ -32,6 +32,21 @@ pub fn shrink(
 ) -> Option<Shrunk> {
     let mut best = attempt(runner, cpus, schedule.turns().collect(), like)?;
     best.runs = 1;
+    // Many turns at a time, as long as that helps.
+    let mut size = best.schedule.turns().count() / 2;
+    while size > 1 {
+        let mut end = best.schedule.turns().count();
+        while end >= size && best.runs < most_runs {
+            let turns: Vec<_> = best.schedule.turns().collect();
+            end = end.min(turns.len());
+            let from = end.saturating_sub(size);
+            let without = [&turns[..from], &turns[end..]].concat();
+            best.runs += 1;
+            best = better(attempt(runner, cpus, without, like), best);
+            end = from;
+        }
+        size /= 2;
+    }
     let mut at = best.schedule.turns().count();
     let mut improved = false;
     // From the last turn to the first, and again until nothing gets better.
@@ -47,16 +62,26 @@ pub fn shrink(
                 return Some(best);
             }
             best.runs += 1;
-            let found = attempt(runner, cpus, candidate, like);
-            if let Some(found) = found.filter(|it| it.measure() < best.measure()) {
-                let runs = best.runs;
-                best = Shrunk { runs, ..found };
+            let before = best.measure();
+            best = better(attempt(runner, cpus, candidate, like), best);
+            if best.measure() < before {
                 improved = true;
                 break;
             }
         }
     }
     Some(best)
+}
+
+/// What was found, if it is better than the best so far.
+fn better(found: Option<Shrunk>, best: Shrunk) -> Shrunk {
+    match found {
+        Some(found) if found.measure() < best.measure() => Shrunk {
+            runs: best.runs,
+            ..found
+        },
+        _ => best,
+    }
 }
 
 impl Shrunk {

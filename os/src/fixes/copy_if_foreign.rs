@@ -6,7 +6,7 @@
 //! count is read before the swap-cache flag, without the page lock, and an insertion between the
 //! two looks cancels a pin. Costs: a copy for every passing reference, such as a batch (A14).
 
-use crate::patch::{ForkAnon, Patch};
+use crate::patch::{Decision, ForkAnon, Patch};
 
 pub struct CopyIfForeign;
 
@@ -17,6 +17,10 @@ impl Patch for CopyIfForeign {
 
     fn about(&self) -> &'static str {
         "fork copies a page whose count is not explained by mappings and swap cache"
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::ForkCopies]
     }
 
     fn fork_anon_page(&self) -> Option<ForkAnon> {

@@ -4,7 +4,7 @@
 //! Who: Andrea Arcangeli, vendor bug 471613 (comments 9 and 10); row A11. Breaks: fork over the
 //! swap entry of a pinned page; torn copies. Costs: as A10, and a try for the lock a page.
 
-use crate::patch::{ForkAnon, Patch};
+use crate::patch::{Decision, ForkAnon, Patch};
 
 pub struct CopyIfForeignLocked;
 
@@ -19,6 +19,10 @@ impl Patch for CopyIfForeignLocked {
 
     fn builds_on(&self) -> &'static [&'static str] {
         &["fork-copy-if-foreign"]
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::ForkCopies]
     }
 
     fn fork_anon_page(&self) -> Option<ForkAnon> {

@@ -6,7 +6,7 @@
 //! maps again is copied at the next store, without any fork (B36). Costs: a copy for every passing
 //! reference, such as a batch of new pages.
 
-use crate::patch::{Patch, WpReuse};
+use crate::patch::{Decision, Patch, WpReuse};
 
 pub struct CountIsOne;
 
@@ -17,6 +17,10 @@ impl Patch for CountIsOne {
 
     fn about(&self) -> &'static str {
         "a write fault also copies a page whose count is not 1"
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::Reuse]
     }
 
     fn wp_reuse(&self) -> Option<WpReuse> {

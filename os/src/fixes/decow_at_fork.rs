@@ -8,7 +8,7 @@
 //! page that was ever pinned, until it is freed; a minor fault for the parent's next store. Reduced:
 //! there are no pages of files, for which the posted text wanted the mark too.
 
-use crate::patch::{Decow, FastPin, Patch, PinMark, ReadPin};
+use crate::patch::{Decision, Decow, FastPin, Patch, PinMark, ReadPin};
 
 pub struct DecowAtFork;
 
@@ -23,6 +23,10 @@ impl Patch for DecowAtFork {
 
     fn builds_on(&self) -> &'static [&'static str] {
         &["fast-gup"]
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::ForkCopies]
     }
 
     fn pin_mark(&self) -> Option<PinMark> {

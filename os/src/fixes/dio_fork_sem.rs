@@ -5,7 +5,7 @@
 //! requests, whose call returns when they are queued; the reverse race; all other users of pins.
 //! Costs: fork waits for the disk, and new direct I/O for a fork that waits.
 
-use crate::patch::{ForkLock, Patch};
+use crate::patch::{Decision, ForkLock, Patch};
 
 pub struct DioForkSem;
 
@@ -16,6 +16,10 @@ impl Patch for DioForkSem {
 
     fn about(&self) -> &'static str {
         "a semaphore per address space: direct I/O shares it for the length of the call, fork takes it alone"
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::ForkLock]
     }
 
     fn fork_lock(&self) -> Option<ForkLock> {

@@ -3,7 +3,7 @@
 //! Who: KOSAKI Motohiro, linux-mm 2009-03-22, second version; half of row B50. Breaks: the reverse
 //! race; other users of pins. Costs: fork waits for the disk and cannot be killed.
 
-use crate::patch::{ForkLock, Patch};
+use crate::patch::{Decision, ForkLock, Patch};
 
 pub struct DioForkSemToEnd;
 
@@ -18,6 +18,10 @@ impl Patch for DioForkSemToEnd {
 
     fn builds_on(&self) -> &'static [&'static str] {
         &["dio-fork-sem"]
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::ForkLock]
     }
 
     fn fork_lock(&self) -> Option<ForkLock> {

@@ -10,7 +10,7 @@
 //! that an address space has done direct I/O at all, which only saves time. Costs: a fault in a
 //! range spins for the whole I/O.
 
-use crate::patch::{Patch, RangeLock};
+use crate::patch::{Decision, Patch, RangeLock};
 
 pub struct DioRanges;
 
@@ -21,6 +21,10 @@ impl Patch for DioRanges {
 
     fn about(&self) -> &'static str {
         "ranges of direct I/O in flight and copies of their pages exclude each other"
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::Ranges]
     }
 
     fn range_lock(&self) -> Option<RangeLock> {

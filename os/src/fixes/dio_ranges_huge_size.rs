@@ -4,7 +4,7 @@
 //!
 //! Who: the posting of `dio-ranges`, kernel list 2009-03-16; row A33. Nobody has reported it.
 
-use crate::patch::{Patch, RangeLock};
+use crate::patch::{Decision, Patch, RangeLock};
 
 pub struct DioRangesHugeSize;
 
@@ -19,6 +19,10 @@ impl Patch for DioRangesHugeSize {
 
     fn builds_on(&self) -> &'static [&'static str] {
         &["dio-ranges"]
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::Ranges]
     }
 
     fn range_lock(&self) -> Option<RangeLock> {

@@ -3,7 +3,7 @@
 //!
 //! Who: the same message; row A35. Nobody has reported it.
 
-use crate::patch::{Patch, RangeLock};
+use crate::patch::{Decision, Patch, RangeLock};
 
 pub struct DioRangesIgnoreSignal;
 
@@ -18,6 +18,10 @@ impl Patch for DioRangesIgnoreSignal {
 
     fn builds_on(&self) -> &'static [&'static str] {
         &["dio-ranges"]
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::Ranges]
     }
 
     fn range_lock(&self) -> Option<RangeLock> {

@@ -4,7 +4,7 @@
 //!
 //! Who: the same message; row A32. Nobody has reported it.
 
-use crate::patch::{Patch, RangeLock};
+use crate::patch::{Decision, Patch, RangeLock};
 
 pub struct DioRangesRoundUp;
 
@@ -19,6 +19,10 @@ impl Patch for DioRangesRoundUp {
 
     fn builds_on(&self) -> &'static [&'static str] {
         &["dio-ranges"]
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::Ranges]
     }
 
     fn range_lock(&self) -> Option<RangeLock> {

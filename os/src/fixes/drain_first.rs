@@ -4,7 +4,7 @@
 //! Who: David Hildenbrand, 2022, 5.18 (c145e0b47c77, 53a05ad9f21d); row U17. Breaks: nothing known;
 //! references of other CPUs' batches stay, and still mean a copy. Costs: a drain.
 
-use crate::patch::{Patch, WpReuse};
+use crate::patch::{Decision, Patch, WpReuse};
 
 pub struct DrainFirst;
 
@@ -19,6 +19,10 @@ impl Patch for DrainFirst {
 
     fn builds_on(&self) -> &'static [&'static str] {
         &["cow-only-reference"]
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::Reuse]
     }
 
     fn wp_reuse(&self) -> Option<WpReuse> {

@@ -3,7 +3,7 @@
 //! Who: proposed in vendor bug 471613 (comments 119 and 120), and refused; row A48. Breaks: fork fails
 //! for want of one page where a sleeping allocation would reclaim one. Costs: reserves.
 
-use crate::patch::{ForkCopy, Patch};
+use crate::patch::{Decision, ForkCopy, Patch};
 
 pub struct ForkCopyAtomic;
 
@@ -18,6 +18,10 @@ impl Patch for ForkCopyAtomic {
 
     fn builds_on(&self) -> &'static [&'static str] {
         &["pg-gup"]
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::ForkCopying]
     }
 
     fn fork_copy(&self) -> Option<ForkCopy> {

@@ -6,7 +6,7 @@
 //! torn by a store, which v5.9 accepts for pinned pages. Costs: a copy for each page that may be
 //! pinned.
 
-use crate::patch::{ForkAnon, Patch};
+use crate::patch::{Decision, ForkAnon, Patch};
 
 pub struct ForkCopyDmaPinned;
 
@@ -21,6 +21,10 @@ impl Patch for ForkCopyDmaPinned {
 
     fn builds_on(&self) -> &'static [&'static str] {
         &["dma-pins"]
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::ForkCopies]
     }
 
     fn fork_anon_page(&self) -> Option<ForkAnon> {

@@ -7,7 +7,7 @@
 //! parent's place, and the permission is set in that (A50). Costs: a second pair of locks for each
 //! copy.
 
-use crate::patch::{ForkCopy, Patch};
+use crate::patch::{Decision, ForkCopy, Patch};
 
 pub struct ForkCopyUnlocked;
 
@@ -22,6 +22,10 @@ impl Patch for ForkCopyUnlocked {
 
     fn builds_on(&self) -> &'static [&'static str] {
         &["pg-gup"]
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::ForkCopying]
     }
 
     fn fork_copy(&self) -> Option<ForkCopy> {

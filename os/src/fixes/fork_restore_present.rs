@@ -5,7 +5,7 @@
 //! the swap entry that it finds instead is shared, pin or no pin (fork over a swap entry). Costs: a
 //! test.
 
-use crate::patch::{ForkCopy, Patch};
+use crate::patch::{Decision, ForkCopy, Patch};
 
 pub struct ForkRestorePresent;
 
@@ -20,6 +20,10 @@ impl Patch for ForkRestorePresent {
 
     fn builds_on(&self) -> &'static [&'static str] {
         &["fork-copy-unlocked"]
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::ForkCopying]
     }
 
     fn fork_copy(&self) -> Option<ForkCopy> {

@@ -5,7 +5,7 @@
 //! else can see the new page yet, so that nobody is excluded. Costs: two operations on a lock for
 //! each copy.
 
-use crate::patch::{HugeCowLock, Patch};
+use crate::patch::{Decision, HugeCowLock, Patch};
 
 pub struct HugeLockNew;
 
@@ -16,6 +16,10 @@ impl Patch for HugeLockNew {
 
     fn about(&self) -> &'static str {
         "a write fault on a huge page locks the copy while it copies"
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::HugeCow]
     }
 
     fn huge_cow_lock(&self) -> Option<HugeCowLock> {

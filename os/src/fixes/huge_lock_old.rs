@@ -5,7 +5,7 @@
 //! lock spins; and a pin whose transfer is queued after the copy, or that takes no page lock at
 //! all, still loses its bytes. Costs: two operations on a lock for each copy.
 
-use crate::patch::{HugeCowLock, Patch};
+use crate::patch::{Decision, HugeCowLock, Patch};
 
 pub struct HugeLockOld;
 
@@ -16,6 +16,10 @@ impl Patch for HugeLockOld {
 
     fn about(&self) -> &'static str {
         "a write fault on a huge page locks what it copies, asked for under the page-table lock"
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::HugeCow]
     }
 
     fn huge_cow_lock(&self) -> Option<HugeCowLock> {

@@ -4,7 +4,7 @@
 //! Who: Linus Torvalds, linux-mm, 2009-03-17 18:09; row B38. Breaks: reclaim of anonymous memory,
 //! which refuses every page. Costs: all of swap.
 
-use crate::patch::{Patch, SwapInsertion};
+use crate::patch::{Decision, Patch, SwapInsertion};
 
 pub struct NoSwapPosted;
 
@@ -15,6 +15,10 @@ impl Patch for NoSwapPosted {
 
     fn about(&self) -> &'static str {
         "reclaim swaps no page whose count is above its being mapped"
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::SwapInsertion]
     }
 
     fn swap_insertion(&self) -> Option<SwapInsertion> {

@@ -6,7 +6,7 @@
 //! pin can come between the test and the unmapping; a page that is reused while it is being
 //! written stays in the swap cache. Costs: two looks for each page.
 
-use crate::patch::{Patch, SwapInsertion};
+use crate::patch::{Decision, Patch, SwapInsertion};
 
 pub struct NoSwapReferenced;
 
@@ -17,6 +17,10 @@ impl Patch for NoSwapReferenced {
 
     fn about(&self) -> &'static str {
         "reclaim swaps no page that has foreign references"
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::SwapInsertion]
     }
 
     fn swap_insertion(&self) -> Option<SwapInsertion> {

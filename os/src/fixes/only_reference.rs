@@ -6,7 +6,7 @@
 //! whose entry loses its write permission while it is pinned. Costs: a copy for every passing
 //! reference, the swap cache and batches of new pages included (U17).
 
-use crate::patch::{Patch, WpReuse};
+use crate::patch::{Decision, Patch, WpReuse};
 
 pub struct OnlyReference;
 
@@ -17,6 +17,10 @@ impl Patch for OnlyReference {
 
     fn about(&self) -> &'static str {
         "a write fault writes in place only a page without any other reference"
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::Reuse]
     }
 
     fn wp_reuse(&self) -> Option<WpReuse> {

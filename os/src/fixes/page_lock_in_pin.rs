@@ -5,7 +5,7 @@
 //! A21. Breaks: two requests that name two pages in opposite orders wait for each other; other users
 //! of pins are untouched. Costs: requests on one page go one after the other.
 
-use crate::patch::{DioGuard, PageGuard, Patch};
+use crate::patch::{Decision, DioGuard, PageGuard, Patch};
 
 pub struct PageLockInPin;
 
@@ -20,6 +20,10 @@ impl Patch for PageLockInPin {
 
     fn builds_on(&self) -> &'static [&'static str] {
         &["page-lock-over-io"]
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::DioGuard]
     }
 
     fn dio_guard(&self) -> Option<DioGuard> {

@@ -5,7 +5,7 @@
 //! is taken after the pin, and fork and a copy fit between; a request that names one page twice
 //! waits for itself. Costs: requests on one page go one after the other.
 
-use crate::patch::{DioGuard, PageGuard, Patch};
+use crate::patch::{Decision, DioGuard, PageGuard, Patch};
 
 pub struct PageLockOverIo;
 
@@ -16,6 +16,10 @@ impl Patch for PageLockOverIo {
 
     fn about(&self) -> &'static str {
         "direct I/O holds the page lock while the disk works, a write fault while it copies"
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::DioGuard]
     }
 
     fn dio_guard(&self) -> Option<DioGuard> {

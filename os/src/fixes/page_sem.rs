@@ -5,7 +5,7 @@
 //! Breaks: taken after the pin (as A20), released before the other transfers of the page are over.
 //! Costs: a word in each page descriptor; write faults wait for the disk.
 
-use crate::patch::{DioGuard, GuardUntil, PageGuard, Patch};
+use crate::patch::{Decision, DioGuard, GuardUntil, PageGuard, Patch};
 
 pub struct PageSemFirst;
 
@@ -16,6 +16,10 @@ impl Patch for PageSemFirst {
 
     fn about(&self) -> &'static str {
         "a semaphore per page: shared by direct I/O from submission to the first transfer, exclusive to a copy"
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::DioGuard]
     }
 
     fn dio_guard(&self) -> Option<DioGuard> {

@@ -6,7 +6,7 @@
 //! protocol is derived; row A24. Breaks: users of pins other than direct I/O. Costs: write faults
 //! wait for the disk.
 
-use crate::patch::{DioGuard, PageGuard, Patch};
+use crate::patch::{Decision, DioGuard, PageGuard, Patch};
 
 pub struct PageSemInPin;
 
@@ -21,6 +21,10 @@ impl Patch for PageSemInPin {
 
     fn builds_on(&self) -> &'static [&'static str] {
         &["page-sem-to-last"]
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::DioGuard]
     }
 
     fn dio_guard(&self) -> Option<DioGuard> {

@@ -3,7 +3,7 @@
 //! Who: Larry Woodman, 2008, in the vendor bug 471613 (comments 53 to 73); row A23. Breaks: still
 //! taken after the pin. Costs: as `page-sem`.
 
-use crate::patch::{GuardUntil, Patch};
+use crate::patch::{Decision, GuardUntil, Patch};
 
 pub struct PageSemToLast;
 
@@ -18,6 +18,10 @@ impl Patch for PageSemToLast {
 
     fn builds_on(&self) -> &'static [&'static str] {
         &["page-sem"]
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::DioGuard]
     }
 
     fn guard_until(&self) -> Option<GuardUntil> {

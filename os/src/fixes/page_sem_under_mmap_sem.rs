@@ -5,7 +5,7 @@
 //! more than one batch or segment holds a page's semaphore when it asks for `mmap_sem` again, which
 //! a write fault may share while it waits for that semaphore. Costs: faults wait for each pin.
 
-use crate::patch::{DioGuard, DioPinMode, PageGuard, Patch};
+use crate::patch::{Decision, DioGuard, DioPinMode, PageGuard, Patch};
 
 pub struct PageSemUnderMmapSem;
 
@@ -20,6 +20,10 @@ impl Patch for PageSemUnderMmapSem {
 
     fn builds_on(&self) -> &'static [&'static str] {
         &["page-sem-to-last"]
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::DioGuard]
     }
 
     fn dio_guard(&self) -> Option<DioGuard> {

@@ -7,7 +7,7 @@
 //! the moment (A56). Without a flush before the copy the child's page can be torn (A43). Costs:
 //! fork takes 103 to 106 percent.
 
-use crate::patch::{ForkAnon, Patch, PinMark};
+use crate::patch::{Decision, ForkAnon, Patch, PinMark};
 
 pub struct PgGup;
 
@@ -18,6 +18,10 @@ impl Patch for PgGup {
 
     fn about(&self) -> &'static str {
         "sticky pin mark, set by every pin; fork copies marked pages that are pinned"
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::ForkCopies]
     }
 
     fn pin_mark(&self) -> Option<PinMark> {

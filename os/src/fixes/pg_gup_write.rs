@@ -6,7 +6,7 @@
 //! had to break copy-on-write stops asking for write access once the fault reports the copy, so
 //! exactly those pages stay unmarked. Costs: one test of a flag for each entry that fork copies.
 
-use crate::patch::{ForkAnon, Patch, PinMark};
+use crate::patch::{Decision, ForkAnon, Patch, PinMark};
 
 pub struct PgGupWrite;
 
@@ -17,6 +17,10 @@ impl Patch for PgGupWrite {
 
     fn about(&self) -> &'static str {
         "sticky pin mark, first edition: only while the lookup asks for write access"
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::ForkCopies]
     }
 
     fn pin_mark(&self) -> Option<PinMark> {

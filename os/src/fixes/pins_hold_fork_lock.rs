@@ -4,7 +4,7 @@
 //! Who: Linus Torvalds, linux-mm 2009-03-16; row B34. Breaks: the reverse race (conceded). Costs: who
 //! keeps pins keeps fork waiting: the peer of a pipe, a device.
 
-use crate::patch::{ForkLock, Patch};
+use crate::patch::{Decision, ForkLock, Patch};
 
 pub struct PinsHoldForkLock;
 
@@ -19,6 +19,10 @@ impl Patch for PinsHoldForkLock {
 
     fn builds_on(&self) -> &'static [&'static str] {
         &["dio-fork-sem"]
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::ForkLock]
     }
 
     fn fork_lock(&self) -> Option<ForkLock> {

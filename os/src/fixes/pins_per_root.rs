@@ -5,7 +5,7 @@
 //! pins go the slow way. Costs: an atomic on a shared line for each pin, and copies of pages that share
 //! no more with the pinned one than their root; but the count falls back to zero, unlike the mark.
 
-use crate::patch::{ForkAnon, Patch};
+use crate::patch::{Decision, ForkAnon, Patch};
 
 pub struct PinsPerRoot;
 
@@ -16,6 +16,10 @@ impl Patch for PinsPerRoot {
 
     fn about(&self) -> &'static str {
         "pins counted at the root of the reverse map; fork copies what has a pinned root"
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::ForkCopies]
     }
 
     fn pins_per_root(&self) -> Option<bool> {

@@ -4,7 +4,7 @@
 //! Who: Andrea Arcangeli, linux-mm, 2009-03-16 13:56; row B23. Breaks: the edition as posted never lets
 //! the lockless pin succeed for reading (B24). Costs: a copy at the pin, which a reader would not need.
 
-use crate::patch::{Patch, ReadPin};
+use crate::patch::{Decision, Patch, ReadPin};
 
 pub struct ReadPinOwns;
 
@@ -19,6 +19,10 @@ impl Patch for ReadPinOwns {
 
     fn builds_on(&self) -> &'static [&'static str] {
         &["pg-gup"]
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::ReadPins]
     }
 
     fn read_pin(&self) -> Option<ReadPin> {

@@ -4,7 +4,7 @@
 //! Who: Andrea Arcangeli, linux-mm, 2009-03-16 13:56, asked about at 16:01; row B24. Breaks: nothing is
 //! lost. Costs: every pin of anonymous memory for reading goes the slow way.
 
-use crate::patch::{Patch, ReadPin};
+use crate::patch::{Decision, Patch, ReadPin};
 
 pub struct ReadPinOwnsMasked;
 
@@ -19,6 +19,10 @@ impl Patch for ReadPinOwnsMasked {
 
     fn builds_on(&self) -> &'static [&'static str] {
         &["read-pin-owns"]
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::ReadPins]
     }
 
     fn read_pin(&self) -> Option<ReadPin> {

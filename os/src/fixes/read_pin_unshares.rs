@@ -4,7 +4,7 @@
 //! Who: Linus Torvalds, mainline 17839856fd58, v5.8; row U10. Breaks: users that rely on a page staying
 //! read-only; removed in v5.9. Costs: a copy at the pin.
 
-use crate::patch::{Patch, ReadPin};
+use crate::patch::{Decision, Patch, ReadPin};
 
 pub struct ReadPinUnshares;
 
@@ -15,6 +15,10 @@ impl Patch for ReadPinUnshares {
 
     fn about(&self) -> &'static str {
         "every lookup for a pin asks for write access where the mapping allows it"
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::ReadPins]
     }
 
     fn read_pin(&self) -> Option<ReadPin> {

@@ -6,7 +6,7 @@
 //! of B35. Breaks: a lockless pin, which can come between the look and the clearing. Costs: two
 //! looks for each entry.
 
-use crate::patch::{Patch, UnmapRule};
+use crate::patch::{Decision, Patch, UnmapRule};
 
 pub struct UnmapCountFirst;
 
@@ -17,6 +17,10 @@ impl Patch for UnmapCountFirst {
 
     fn about(&self) -> &'static str {
         "reclaim unmaps no page that has foreign references"
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::Unmapping]
     }
 
     fn unmap_rule(&self) -> Option<UnmapRule> {

@@ -5,7 +5,7 @@
 //! Who: the order of same-page merging (row B41), applied to reclaim; what B40 lacks. Breaks:
 //! nothing known where a flush waits for interrupts. Costs: a flush for each page that stays.
 
-use crate::patch::{Patch, UnmapRule};
+use crate::patch::{Decision, Patch, UnmapRule};
 
 pub struct UnmapRecheck;
 
@@ -16,6 +16,10 @@ impl Patch for UnmapRecheck {
 
     fn about(&self) -> &'static str {
         "reclaim clears and flushes an entry, then looks for references"
+    }
+
+    fn decides(&self) -> &'static [Decision] {
+        &[Decision::Unmapping]
     }
 
     fn unmap_rule(&self) -> Option<UnmapRule> {

@@ -75,7 +75,10 @@ impl Reproducer for DioCrossed {
                     .words(&["COST"])
                     .budgets(NO_WAITS)
                     .note("two requests on one page go one after the other"),
-                Verdict::of("dio-crossed", "FWD").bounded(3).fixes(&["A01"]),
+                Verdict::of("dio-crossed", "FWD")
+                    .bounded(3)
+                    .fixes(&["A01"])
+                    .guards(&[("page-lock-over-io", &["DEADLOCK", "INVERT"])]),
             ]
         }
     }

@@ -43,7 +43,10 @@ impl Reproducer for DioExit {
     fn verdicts(&self) -> &'static [Verdict] {
         const {
             &[
-                Verdict::of("dio-exit", "CTX").exhaustive().fixes(&["A01"]),
+                Verdict::of("dio-exit", "CTX")
+                    .exhaustive()
+                    .fixes(&["A01"])
+                    .guards(&[("dio-ranges", &["ATOMIC"])]),
                 Verdict::of("A34", "CTX")
                     .exhaustive()
                     .fixes(&["A30"])
@@ -56,7 +59,8 @@ impl Reproducer for DioExit {
                 Verdict::of("A35.noticed", "CTX")
                     .exhaustive()
                     .fixes(&["A30"])
-                    .set(&[("killed", 1)]),
+                    .set(&[("killed", 1)])
+                    .guards(&[("dio-ranges-ignore-signal", &["BUG"])]),
             ]
         }
     }

@@ -195,29 +195,29 @@ impl Reproducer for DioFork {
                     .bounded(3)
                     .fixes(&["A01"])
                     .set(&[("store", 4096)])
-                    .note("the buffer has its pages to itself"),
+                    .note("the buffer has its pages to itself").guards(&[("completes-early", &["CHECK"])]),
                 Verdict::of("A05", "FWD")
                     .bounded(3)
                     .fixes(&["A01"])
                     .set(&[("fork", 4)])
-                    .note("the child is gone before the store"),
+                    .note("the child is gone before the store").guards(&[("completes-early", &["CHECK"])]),
                 Verdict::of("A05.child", "FWD")
                     .bounded(3)
                     .fixes(&["A01"])
                     .set(&[("fork", 5)])
-                    .note("the child stores first, and gets the copy"),
+                    .note("the child stores first, and gets the copy").guards(&[("completes-early", &["CHECK"])]),
                 Verdict::of("A05.landed", "FWD")
                     .bounded(3)
                     .fixes(&["A01"])
                     .set(&[("fork", 6)])
-                    .note("what is copied has the disk's bytes already"),
+                    .note("what is copied has the disk's bytes already").guards(&[("completes-early", &["CHECK", "CORRUPT"])]),
                 Verdict::of("A40", "FWD")
                     .bounded(3)
                     .fixes(&["A40"])
                     .set(&[("early", 1)])
                     .words(LOST)
                     .note("the pin breaks copy-on-write, and does not mark"),
-                Verdict::of("A40.owned", "FWD").bounded(3).fixes(&["A40"]),
+                Verdict::of("A40.owned", "FWD").bounded(3).fixes(&["A40"]).guards(&[("no-pin-mark", &["CHECK", "CORRUPT"])]),
                 Verdict::of("A41", "FWD")
                     .bounded(3)
                     .fixes(&["A41"])
@@ -239,7 +239,7 @@ impl Reproducer for DioFork {
                 Verdict::of("A56.any", "FWD")
                     .bounded(3)
                     .fixes(&["A56", "fork-test-read-only"])
-                    .set(&[("pin", 2), ("fork", 3)]),
+                    .set(&[("pin", 2), ("fork", 3)]).guards(&[("no-pin-mark", &["CHECK", "CORRUPT"])]),
                 Verdict::of("B01", "FAST")
                     .bounded(3)
                     .fixes(&["B01"])
@@ -256,10 +256,10 @@ impl Reproducer for DioFork {
                 Verdict::of("B10", "FWD")
                     .bounded(3)
                     .fixes(&["A01"])
-                    .set(&[("dontfork", 1)]),
+                    .set(&[("dontfork", 1)]).guards(&[("completes-early", &["CHECK"])]),
                 Verdict::of("B23.forward", "FAST")
                     .bounded(3)
-                    .fixes(&["B23"]),
+                    .fixes(&["B23"]).guards(&[("no-recheck", &["CHECK", "CORRUPT"])]),
                 Verdict::of("U09", "FWD")
                     .bounded(3)
                     .fixes(&["U09"])
@@ -268,7 +268,7 @@ impl Reproducer for DioFork {
                 Verdict::of("U13.slow", "FWD")
                     .bounded(3)
                     .fixes(&["U13.slow"])
-                    .set(&[("pin", 2)]),
+                    .set(&[("pin", 2)]).guards(&[("fork-copies-none", &["CHECK", "CORRUPT"])]),
                 Verdict::of("U13", "FAST")
                     .bounded(3)
                     .fixes(&["U13"])
@@ -284,11 +284,11 @@ impl Reproducer for DioFork {
                     .fixes(&["U15"])
                     .words(LOST)
                     .note("direct I/O takes references, and no pins"),
-                Verdict::of("U22", "FWD").bounded(3).fixes(&["U22"]),
+                Verdict::of("U22", "FWD").bounded(3).fixes(&["U22"]).guards(&[("fork-copies-none", &["CHECK", "CORRUPT"])]),
                 Verdict::of("U22.async", "FWD")
                     .bounded(3)
                     .fixes(&["U22"])
-                    .set(&[("pin", 1)]),
+                    .set(&[("pin", 1)]).guards(&[("fork-copies-none", &["CHECK", "CORRUPT"])]),
                 Verdict::of("v5.8", "FWD")
                     .bounded(3)
                     .kernel("v5.8")
@@ -305,12 +305,12 @@ impl Reproducer for DioFork {
                     .bounded(3)
                     .kernel("v5.11")
                     .fixes(&[])
-                    .set(&[("pin", 2)]),
+                    .set(&[("pin", 2)]).guards(&[("seq-read-once", &["CHECK", "CORRUPT"])]),
                 Verdict::of("A20", "FWD")
                     .bounded(3)
                     .fixes(&["A20"])
                     .words(LOST),
-                Verdict::of("A21", "FWD").bounded(3).fixes(&["A21"]),
+                Verdict::of("A21", "FWD").bounded(3).fixes(&["A21"]).guards(&[("page-lock-at-submit", &["CHECK", "CORRUPT"])]),
                 Verdict::of("A22", "FWD")
                     .bounded(3)
                     .fixes(&["A22"])
@@ -345,7 +345,7 @@ impl Reproducer for DioFork {
                 Verdict::of("B11", "FWD")
                     .bounded(3)
                     .fixes(&["B11"])
-                    .set(&[("dontcow", 1)]),
+                    .set(&[("dontcow", 1)]).guards(&[("completes-early", &["CHECK"])]),
                 Verdict::of("B11.unmarked", "FWD")
                     .bounded(3)
                     .fixes(&["B11"])
@@ -357,22 +357,22 @@ impl Reproducer for DioFork {
                 Verdict::of("B14", "FAST")
                     .bounded(3)
                     .fixes(&["B14"])
-                    .set(&[("marked", 1)]),
-                Verdict::of("B18", "FWD").bounded(3).fixes(&["B18"]),
+                    .set(&[("marked", 1)]).guards(&[("completes-early", &["CHECK"])]),
+                Verdict::of("B18", "FWD").bounded(3).fixes(&["B18"]).guards(&[("no-pin-mark", &["CHECK", "CORRUPT"])]),
                 Verdict::of("B18.fast", "FAST")
                     .bounded(3)
                     .fixes(&["B18"])
-                    .set(&[("marked", 1)]),
+                    .set(&[("marked", 1)]).guards(&[("completes-early", &["CHECK"])]),
                 Verdict::of("B18.read-only", "FWD")
                     .bounded(3)
                     .fixes(&["B18"])
-                    .set(&[("fork", READ_ONLY), ("pin", ASYNC)]),
-                Verdict::of("B53.forward", "FWD").bounded(3).fixes(&["B53"]),
+                    .set(&[("fork", READ_ONLY), ("pin", ASYNC)]).guards(&[("no-pin-mark", &["CHECK", "CORRUPT"])]),
+                Verdict::of("B53.forward", "FWD").bounded(3).fixes(&["B53"]).guards(&[("fork-copies-none", &["CHECK", "CORRUPT"])]),
                 Verdict::of("A53", "CTX")
                     .exhaustive()
                     .fixes(&["A01"])
                     .set(&[("segments", 2), ("fork", 0)])
-                    .note("each segment of a page has a reference of its own: nothing is wrong"),
+                    .note("each segment of a page has a reference of its own: nothing is wrong").guards(&[("completes-early", &["CHECK"])]),
                 Verdict::of("A30", "FWD")
                     .bounded(3)
                     .fixes(&["A30"])
@@ -381,7 +381,7 @@ impl Reproducer for DioFork {
                 Verdict::of("A30.async", "FWD")
                     .bounded(3)
                     .fixes(&["A30"])
-                    .set(&[("pin", 1), ("ends", 1)]),
+                    .set(&[("pin", 1), ("ends", 1)]).guards(&[("range-not-entered", &["CHECK", "CORRUPT"])]),
                 Verdict::of("A30.late", "FWD")
                     .bounded(3)
                     .fixes(&["A30"])
@@ -395,7 +395,7 @@ impl Reproducer for DioFork {
                 Verdict::of("A01.early", "FWD")
                     .bounded(3)
                     .fixes(&["A01"])
-                    .set(&[("early", 1), ("fork", 0)]),
+                    .set(&[("early", 1), ("fork", 0)]).guards(&[("completes-early", &["CHECK"])]),
                 Verdict::of("A32", "FWD")
                     .bounded(3)
                     .fixes(&["A32"])
@@ -404,11 +404,11 @@ impl Reproducer for DioFork {
                 Verdict::of("A32.inside", "FWD")
                     .bounded(3)
                     .fixes(&["A32"])
-                    .set(&[("ends", 1)]),
+                    .set(&[("ends", 1)]).guards(&[("range-not-entered", &["CHECK", "CORRUPT"])]),
                 Verdict::of("A32.whole", "FWD")
                     .bounded(3)
                     .fixes(&["A30"])
-                    .set(&[("store", 0), ("ends", 1)]),
+                    .set(&[("store", 0), ("ends", 1)]).guards(&[("range-not-entered", &["CHECK", "CORRUPT"])]),
                 Verdict::of("B31", "FWD")
                     .bounded(3)
                     .fixes(&["B31"])
@@ -423,7 +423,7 @@ impl Reproducer for DioFork {
                     .fixes(&["B31"])
                     .set(&[("pin", 2)])
                     .words(LOST),
-                Verdict::of("B34", "FWD").bounded(3).fixes(&["B34"]),
+                Verdict::of("B34", "FWD").bounded(3).fixes(&["B34"]).guards(&[("fork-sem-to-submit", &["CHECK", "CORRUPT"])]),
                 Verdict::of("B12", "FWD")
                     .bounded(3)
                     .fixes(&["B12"])
@@ -435,7 +435,7 @@ impl Reproducer for DioFork {
                 Verdict::of("B12.forward", "FWD")
                     .bounded(3)
                     .kernel("v2.6.29")
-                    .fixes(&["pinned-mappings"]),
+                    .fixes(&["pinned-mappings"]).guards(&[("completes-early", &["CHECK"])]),
                 Verdict::of("B12.exclusive", "CTX")
                     .bounded(3)
                     .fixes(&["B12.exclusive"])
@@ -444,9 +444,9 @@ impl Reproducer for DioFork {
                 Verdict::of("B06.forward", "FWD")
                     .bounded(3)
                     .fixes(&["B06"])
-                    .note("only the first owner pins"),
-                Verdict::of("B07.forward", "FWD").bounded(3).fixes(&["B07"]),
-                Verdict::of("B52.forward", "FWD").bounded(3).fixes(&["B52"]),
+                    .note("only the first owner pins").guards(&[("completes-early", &["CHECK"])]),
+                Verdict::of("B07.forward", "FWD").bounded(3).fixes(&["B07"]).guards(&[("completes-early", &["CHECK"])]),
+                Verdict::of("B52.forward", "FWD").bounded(3).fixes(&["B52"]).guards(&[("fork-sem-to-submit", &["CHECK", "CORRUPT"])]),
                 Verdict::of("B52", "COST")
                     .bounded(3)
                     .fixes(&["B52"])
@@ -474,7 +474,8 @@ impl Reproducer for DioFork {
                     .sampled(20)
                     .fixes(&["A01"])
                     .set(&[("dontfork", 1)])
-                    .budgets(FORK_WAITS_NOT),
+                    .budgets(FORK_WAITS_NOT)
+                    .guards(&[("completes-early", &["CHECK"])]),
                 Verdict::of("B08.cost", "COST")
                     .sampled(20)
                     .fixes(&["B08", "mmap-sem-once"])
@@ -484,7 +485,7 @@ impl Reproducer for DioFork {
                     .note("the memory is left out at fork, and fork waits for the disk all the same"),
                 Verdict::of("B08.once", "FWD")
                     .bounded(3)
-                    .fixes(&["B08", "mmap-sem-once"]),
+                    .fixes(&["B08", "mmap-sem-once"]).guards(&[("completes-early", &["CHECK"])]),
                 Verdict::of("A24.cost", "FWD")
                     .bounded(3)
                     .fixes(&["A24"])
@@ -521,11 +522,12 @@ impl Reproducer for DioFork {
                     .bounded(3)
                     .fixes(&["A01"])
                     .set(&[("store", 4096)])
-                    .note("whole pages: nobody else stores to them"),
+                    .note("whole pages: nobody else stores to them")
+                    .guards(&[("completes-early", &["CHECK"])]),
                 Verdict::of("B09.vfork", "FWD")
                     .exhaustive()
                     .fixes(&["A01"])
-                    .set(&[("fork", 2)]),
+                    .set(&[("fork", 2)]).guards(&[("completes-early", &["CHECK"])]),
             ]
         }
     }

@@ -86,8 +86,14 @@ impl Reproducer for DioRev {
                     .bounded(3)
                     .fixes(&["B22"])
                     .words(&["CORRUPT"]),
-                Verdict::of("B23", "REV").bounded(3).fixes(&["B23"]),
-                Verdict::of("B24.kept", "REV").bounded(3).fixes(&["B24"]),
+                Verdict::of("B23", "REV")
+                    .bounded(3)
+                    .fixes(&["B23"])
+                    .guards(&[("read-pins-share", &["CORRUPT"])]),
+                Verdict::of("B24.kept", "REV")
+                    .bounded(3)
+                    .fixes(&["B24"])
+                    .guards(&[("read-pins-share", &["CORRUPT"])]),
                 Verdict::of("B23.lockless", "COST")
                     .bounded(1)
                     .fixes(&["B23"])
@@ -102,7 +108,8 @@ impl Reproducer for DioRev {
                 Verdict::of("B12.reverse", "REV")
                     .bounded(3)
                     .kernel("v2.6.29")
-                    .fixes(&["pinned-mappings"]),
+                    .fixes(&["pinned-mappings"])
+                    .guards(&[("fork-shares-writable", &["CORRUPT"])]),
                 Verdict::of("B12.zero", "COST")
                     .bounded(1)
                     .kernel("v2.6.29")
@@ -128,7 +135,10 @@ impl Reproducer for DioRev {
                     .fixes(&["A01"])
                     .words(&["CORRUPT"])
                     .note("whole pages are no help"),
-                Verdict::of("B06.reverse", "REV").bounded(3).fixes(&["B06"]),
+                Verdict::of("B06.reverse", "REV")
+                    .bounded(3)
+                    .fixes(&["B06"])
+                    .guards(&[("fork-shares-writable", &["CORRUPT"])]),
                 Verdict::of("B06", "REV")
                     .bounded(3)
                     .fixes(&["B06"])
@@ -140,7 +150,10 @@ impl Reproducer for DioRev {
                     .fixes(&["B06"])
                     .words(&["COST"])
                     .budgets(NO_WALKS),
-                Verdict::of("B07.reverse", "REV").bounded(3).fixes(&["B07"]),
+                Verdict::of("B07.reverse", "REV")
+                    .bounded(3)
+                    .fixes(&["B07"])
+                    .guards(&[("fork-shares-writable", &["CORRUPT"])]),
                 Verdict::of("B07.both", "REV")
                     .bounded(3)
                     .fixes(&["B07"])
@@ -157,7 +170,10 @@ impl Reproducer for DioRev {
                     .bounded(3)
                     .fixes(&["B31"])
                     .words(&["CORRUPT"]),
-                Verdict::of("B50.reverse", "REV").bounded(3).fixes(&["B50"]),
+                Verdict::of("B50.reverse", "REV")
+                    .bounded(3)
+                    .fixes(&["B50"])
+                    .guards(&[("fork-shares-writable", &["CORRUPT"])]),
                 Verdict::of("B50.zero", "COST")
                     .bounded(1)
                     .fixes(&["B50"])
@@ -169,13 +185,23 @@ impl Reproducer for DioRev {
                     .fixes(&["B52"])
                     .set(ZERO)
                     .budgets(LOCKLESS),
-                Verdict::of("B52.reverse", "REV").bounded(3).fixes(&["B52"]),
-                Verdict::of("B18.reverse", "REV").bounded(3).fixes(&["B18"]),
-                Verdict::of("U10", "REV").bounded(3).fixes(&["U10"]),
+                Verdict::of("B52.reverse", "REV")
+                    .bounded(3)
+                    .fixes(&["B52"])
+                    .guards(&[("read-pins-share", &["CORRUPT"])]),
+                Verdict::of("B18.reverse", "REV")
+                    .bounded(3)
+                    .fixes(&["B18"])
+                    .guards(&[("read-pins-share", &["CORRUPT"])]),
+                Verdict::of("U10", "REV")
+                    .bounded(3)
+                    .fixes(&["U10"])
+                    .guards(&[("read-pins-share", &["CORRUPT"])]),
                 Verdict::of("U11", "REV")
                     .bounded(3)
                     .kernel("v2.6.29")
-                    .fixes(&["cow-only-reference"]),
+                    .fixes(&["cow-only-reference"])
+                    .guards(&[("count-untested", &["CORRUPT"])]),
                 Verdict::of("B35", "REV")
                     .bounded(3)
                     .fixes(&["B35"])

@@ -117,15 +117,18 @@ impl Reproducer for DmaThread {
                 Verdict::of("A04", "FWD")
                     .kernel("v2.6.18")
                     .set(&[("align", 0)])
-                    .sampled(1000),
+                    .sampled(1000)
+                    .guards(&[("completes-early", &["CHECK"])]),
                 Verdict::of("A41", "FWD")
                     .fixes(&["A41"])
                     .set(&[("align", 512)])
-                    .sampled(1000),
+                    .sampled(1000)
+                    .guards(&[("no-pin-mark", &["CHECK", "CORRUPT"])]),
                 Verdict::of("B02", "FAST")
                     .fixes(&["B02"])
                     .set(&[("align", 512)])
-                    .sampled(1000),
+                    .sampled(1000)
+                    .guards(&[("fork-copies-none", &["CHECK", "CORRUPT"])]),
             ]
         }
     }

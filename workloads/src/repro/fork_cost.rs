@@ -136,7 +136,8 @@ impl Reproducer for ForkCost {
                     .sampled(20)
                     .fixes(&["B02"])
                     .set(FOUR)
-                    .budgets(NO_FAULT),
+                    .budgets(NO_FAULT)
+                    .guards(&[("fork-copy-leaks", &["LEAK"])]),
                 Verdict::of("B53", "COST")
                     .sampled(20)
                     .fixes(&["B53"])
@@ -147,12 +148,14 @@ impl Reproducer for ForkCost {
                     .sampled(20)
                     .fixes(&["B53"])
                     .set(FOUR_AGAIN)
-                    .budgets(FOUR_COPIES),
+                    .budgets(FOUR_COPIES)
+                    .guards(&[("fork-copy-leaks", &["LEAK"])]),
                 Verdict::of("A54.pinned", "COST")
                     .sampled(20)
                     .fixes(&["A41"])
                     .set(&[("pinned", 1)])
-                    .budgets(ONE_COPY),
+                    .budgets(ONE_COPY)
+                    .guards(&[("fork-copy-leaks", &["LEAK"])]),
             ]
         }
     }

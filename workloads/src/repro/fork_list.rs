@@ -65,7 +65,8 @@ impl Reproducer for ForkList {
                     .words(&["CHECK"]),
                 Verdict::of("A09.around", "SNAP")
                     .bounded(2)
-                    .set(&[("around", 1)]),
+                    .set(&[("around", 1)])
+                    .guards(&[("fork-shares-writable", &["CORRUPT", "HANG"])]),
                 Verdict::of("A09.handler", "SNAP")
                     .exhaustive()
                     .set(&[("around", 1), ("handler", 1)])

@@ -69,7 +69,7 @@ impl Reproducer for ForkPressure {
                     .exhaustive()
                     .fixes(&["A46"])
                     .words(&["ATOMIC"]),
-                Verdict::of("A46.low", "CTX").exhaustive().fixes(&["A47"]),
+                Verdict::of("A46.low", "CTX").exhaustive().fixes(&["A47"]).guards(&[("high-page-tables", &["ATOMIC"])]),
                 Verdict::of("A47", "CTX")
                     .exhaustive()
                     .fixes(&["A47"])
@@ -77,7 +77,7 @@ impl Reproducer for ForkPressure {
                     .note(
                         "INVERT is lockdep's word, which knows classes only: no two locks are taken \
                          in both orders, so this is a warning and no violation",
-                    ),
+                    ).guards(&[("high-page-tables", &["ATOMIC"])]),
                 Verdict::of("A48", "COST")
                     .exhaustive()
                     .fixes(&["A48"])
@@ -88,16 +88,17 @@ impl Reproducer for ForkPressure {
                     .exhaustive()
                     .fixes(&["A49"])
                     .set(SHORT)
-                    .budgets(NO_FAILURE),
+                    .budgets(NO_FAILURE).guards(&[("tables-stay-mapped", &["ATOMIC"])]),
                 Verdict::of("A49", "CTX")
                     .exhaustive()
                     .fixes(&["A49"])
-                    .budgets(NO_WARNING),
+                    .budgets(NO_WARNING)
+                    .guards(&[("tables-stay-mapped", &["ATOMIC", "COST"])]),
                 Verdict::of("A49.enomem", "CTX")
                     .exhaustive()
                     .fixes(&["A49"])
                     .set(OUT)
-                    .budgets(FAILS),
+                    .budgets(FAILS).guards(&[("tables-stay-mapped", &["ATOMIC"]), ("fork-enomem-leaks", &["LEAK"])]),
                 Verdict::of("B26", "CTX")
                     .exhaustive()
                     .fixes(&["B26"])

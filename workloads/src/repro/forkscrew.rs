@@ -46,21 +46,28 @@ impl Reproducer for Forkscrew {
                     .guards(&[("no-pin-mark", &["CHECK", "CORRUPT"])]),
                 Verdict::of("A07", "FWD")
                     .fixes(&["A41"])
-                    .note("the child dumps what was there before the reads"),
+                    .note("the child dumps what was there before the reads")
+                    .guards(&[("no-pin-mark", &["CHECK", "CORRUPT"])]),
                 Verdict::of("A07.waits", "FWD")
                     .fixes(&["B50"])
-                    .note("fork waits for the first read; the child dumps its bytes"),
+                    .note("fork waits for the first read; the child dumps its bytes")
+                    .guards(&[("fork-sem-to-submit", &["CHECK", "CORRUPT"])]),
                 Verdict::of("A07.async", "FWD")
                     .fixes(&["B31"])
                     .words(LOST)
                     .note("fork waits for the call, and an asynchronous one returns at once"),
                 Verdict::of("A52", "FAST").fixes(&["A52"]).words(LOST),
-                Verdict::of("B02", "FAST").fixes(&["B02"]),
-                Verdict::of("B10", "FWD").fixes(&["B10"]),
+                Verdict::of("B02", "FAST")
+                    .fixes(&["B02"])
+                    .guards(&[("fork-copies-none", &["CHECK", "CORRUPT"])]),
+                Verdict::of("B10", "FWD")
+                    .fixes(&["B10"])
+                    .guards(&[("completes-early", &["CHECK"])]),
                 Verdict::of("U01", "FWD")
                     .kernel("v2.6.29")
                     .set(&[("dontfork", 1)])
-                    .note("the child has no buffer to dump"),
+                    .note("the child has no buffer to dump")
+                    .guards(&[("completes-early", &["CHECK"])]),
             ]
         }
     }

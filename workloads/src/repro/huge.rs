@@ -120,7 +120,7 @@ impl Reproducer for Huge {
                     .note("the mark is there, and fork of huge pages does not look at it"),
                 Verdict::of("A42.huge", "HUGE")
                     .fixes(&["A42.huge"])
-                    .bounded(2),
+                    .bounded(2).guards(&[("no-pin-mark", &["CHECK", "CORRUPT"])]),
                 Verdict::of("A42.huge-lockless", "HUGE")
                     .kernel("v2.6.29")
                     .fixes(&["pg-gup", "pg-gup-huge"])
@@ -139,7 +139,7 @@ impl Reproducer for Huge {
                     .kernel("v2.6.29")
                     .set(PINS_ONLY)
                     .budgets(ONE_ADDITION)
-                    .sampled(20),
+                    .sampled(20).guards(&[("completes-early", &["CHECK"])]),
                 Verdict::of("B05", "COST")
                     .fixes(&["B02"])
                     .set(PINS_ONLY)

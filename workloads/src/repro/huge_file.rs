@@ -46,7 +46,8 @@ impl Reproducer for HugeFile {
                 Verdict::of("B02.huge-file", "CTX")
                     .exhaustive()
                     .fixes(&["B02.huge"])
-                    .note("fork copies the page and has no business with the file's"),
+                    .note("fork copies the page and has no business with the file's")
+                    .guards(&[("huge-fork-keeps-lock", &["DEADLOCK", "INVERT"])]),
             ]
         }
     }

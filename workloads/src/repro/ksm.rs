@@ -68,7 +68,8 @@ impl Reproducer for Ksm {
                     .kernel("v2.6.18")
                     .fixes(SLOW)
                     .set(READ)
-                    .note("a pin under the page-table lock cannot come between"),
+                    .note("a pin under the page-table lock cannot come between")
+                    .guards(&[("completes-early", &["CHECK"])]),
                 Verdict::of("B41.first", "FWD")
                     .bounded(3)
                     .fixes(&["ksm-count-first"])

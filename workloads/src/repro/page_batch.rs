@@ -49,7 +49,8 @@ impl Reproducer for PageBatch {
             &[
                 Verdict::of("page-batch", "COST")
                     .sampled(100)
-                    .budgets(NO_COPY),
+                    .budgets(NO_COPY)
+                    .guards(&[("fork-copies-foreign", &["COST"])]),
                 Verdict::of("A14", "COST")
                     .sampled(100)
                     .fixes(&["A10"])
@@ -69,7 +70,8 @@ impl Reproducer for PageBatch {
                     .sampled(100)
                     .fixes(&["A40"])
                     .budgets(NO_COPY)
-                    .note("the mark is only on pages that were pinned once"),
+                    .note("the mark is only on pages that were pinned once")
+                    .guards(&[("fork-copies-foreign", &["COST"])]),
                 Verdict::of("B35.batch", "COST")
                     .sampled(100)
                     .fixes(&["B35"])
@@ -85,7 +87,8 @@ impl Reproducer for PageBatch {
                     .sampled(100)
                     .kernel("v2.6.29")
                     .fixes(&["cow-only-reference", "cow-drain-first"])
-                    .budgets(NO_COPY),
+                    .budgets(NO_COPY)
+                    .guards(&[("batch-undrained", &["COST"])]),
             ]
         }
     }

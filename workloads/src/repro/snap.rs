@@ -60,7 +60,8 @@ impl Reproducer for Snap {
                     .words(TORN),
                 Verdict::of("A13.flush", "SNAP")
                     .bounded(1)
-                    .fixes(&["A13", "fork-flush-before-copy"]),
+                    .fixes(&["A13", "fork-flush-before-copy"])
+                    .guards(&[("no-flush-before-copy", &["TORN"])]),
                 Verdict::of("A41.snap", "SNAP")
                     .bounded(2)
                     .fixes(&["A41"])
@@ -80,7 +81,8 @@ impl Reproducer for Snap {
                 Verdict::of("B11.snap", "SNAP")
                     .bounded(3)
                     .fixes(&["B11"])
-                    .set(&[("dontcow", 1)]),
+                    .set(&[("dontcow", 1)])
+                    .guards(&[("no-flush-before-copy", &["TORN"])]),
                 Verdict::of("B11.torn", "SNAP")
                     .bounded(2)
                     .fixes(&["dontcow-advice"])

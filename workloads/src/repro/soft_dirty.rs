@@ -51,7 +51,8 @@ impl Reproducer for SoftDirty {
                 Verdict::of("U03.soft-dirty", "SWAPRO")
                     .exhaustive()
                     .fixes(&["dma-pins"])
-                    .note("reuse is decided by map counts"),
+                    .note("reuse is decided by map counts")
+                    .guards(&[("cow-only-reference", &["CHECK", "CORRUPT"])]),
                 Verdict::of("U11.soft-dirty", "SWAPRO")
                     .bounded(3)
                     .fixes(&["dma-pins", "cow-only-reference"])
@@ -60,7 +61,8 @@ impl Reproducer for SoftDirty {
                     .exhaustive()
                     .kernel("v2.6.18")
                     .fixes(&["dma-pins", "cow-only-reference", "clear-refs-keeps-pinned"])
-                    .note("pins under mmap_sem"),
+                    .note("pins under mmap_sem")
+                    .guards(&[("clear-refs-forgets", &["CHECK", "CORRUPT"])]),
                 Verdict::of("U12.soft-dirty-fast", "SWAPRO")
                     .bounded(3)
                     .fixes(&["dma-pins", "cow-only-reference", "clear-refs-keeps-pinned"])

@@ -40,7 +40,13 @@ impl Reproducer for SwapCount {
                     .fixes(&["A45", "A10"])
                     .words(&["CHECK", "CORRUPT"])
                     .bounded(2),
-                Verdict::of("A11", "FWD").fixes(&["A45", "A11"]).bounded(2),
+                Verdict::of("A11", "FWD")
+                    .fixes(&["A45", "A11"])
+                    .bounded(2)
+                    .guards(&[
+                        ("looks-unlocked", &["CHECK", "CORRUPT"]),
+                        ("fork-copies-none", &["CHECK", "CORRUPT"]),
+                    ]),
             ]
         }
     }

@@ -50,7 +50,10 @@ impl Reproducer for SwapEntry {
                     .fixes(&["B14"])
                     .words(&["BUG"])
                     .bounded(1),
-                Verdict::of("B18.swap", "SWPENT").fixes(&["B18"]).bounded(1),
+                Verdict::of("B18.swap", "SWPENT")
+                    .fixes(&["B18"])
+                    .bounded(1)
+                    .guards(&[("fork-copy-leaks", &["LEAK"])]),
             ]
         }
     }

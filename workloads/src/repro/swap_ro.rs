@@ -66,7 +66,7 @@ impl Reproducer for SwapRo {
     fn verdicts(&self) -> &'static [Verdict] {
         const {
             &[
-                Verdict::of("swap-ro", "SWAPRO").sampled(100),
+                Verdict::of("swap-ro", "SWAPRO").sampled(100).guards(&[("count-is-one", &["CHECK", "CORRUPT"])]),
                 Verdict::of("B36", "SWAPRO")
                     .sampled(100)
                     .fixes(&["B36"])
@@ -123,7 +123,7 @@ impl Reproducer for SwapRo {
                 Verdict::of("B40.recheck", "SWAPRO")
                     .fixes(&["count-is-one", "unmap-recheck"])
                     .bounded(1)
-                    .note("the order of B41, applied to reclaim"),
+                    .note("the order of B41, applied to reclaim").guards(&[("unmap-untested", &["CHECK", "CORRUPT"])]),
                 Verdict::of("U11.swap", "SWAPRO")
                     .sampled(100)
                     .fixes(&["cow-only-reference"])

@@ -49,7 +49,10 @@ impl Reproducer for Takeover {
                     .fixes(&["A44"])
                     .words(&["CHECK", "CORRUPT"])
                     .bounded(1),
-                Verdict::of("A45", "TAKEOVER").fixes(&["A45"]).bounded(1),
+                Verdict::of("A45", "TAKEOVER")
+                    .fixes(&["A45"])
+                    .bounded(1)
+                    .guards(&[("busy-lock-copies", &["CHECK", "CORRUPT"])]),
                 Verdict::of("A45.unmapped", "TAKEOVER")
                     .fixes(&["A45"])
                     .set(&[("scans", 3)])
@@ -58,7 +61,8 @@ impl Reproducer for Takeover {
                     .guards(&[("wait-blindly", &["SWAPENT"])]),
                 Verdict::of("U02.takeover", "TAKEOVER")
                     .kernel("v2.6.29")
-                    .bounded(1),
+                    .bounded(1)
+                    .guards(&[("busy-lock-copies", &["CHECK", "CORRUPT"])]),
             ]
         }
     }

@@ -74,8 +74,14 @@ impl Reproducer for Vendor512 {
                     .set(&[("threads", 3), ("rounds", 2)])
                     .words(&["CHECK", "CORRUPT"])
                     .note("never in 150,000 timed seeds: by schedule alone, as the testers told"),
-                Verdict::of("A08.A24", "FWD").fixes(&["A24"]).sampled(300),
-                Verdict::of("B02", "FAST").fixes(&["B02"]).sampled(1000),
+                Verdict::of("A08.A24", "FWD")
+                    .fixes(&["A24"])
+                    .sampled(300)
+                    .guards(&[("completes-early", &["CHECK"])]),
+                Verdict::of("B02", "FAST")
+                    .fixes(&["B02"])
+                    .sampled(1000)
+                    .guards(&[("fork-copies-none", &["CHECK", "CORRUPT"])]),
             ]
         }
     }

@@ -1,5 +1,5 @@
 //! A write fault uses a page in place that nobody else maps, and does not ask who else has a
-//! reference: the only mapping may be the child's, and the pin the parent's. Guards B35.
+//! reference: the only mapping may be the child's, and the pin the parent's. Guards B35 and U11.
 
 use crate::patch::{Patch, WpReuse};
 
@@ -12,10 +12,6 @@ impl Patch for CountUntested {
 
     fn about(&self) -> &'static str {
         "a write fault does not ask who else has a reference"
-    }
-
-    fn builds_on(&self) -> &'static [&'static str] {
-        &["count-is-one"]
     }
 
     fn wp_reuse(&self) -> Option<WpReuse> {

@@ -1,18 +1,29 @@
 //! Mutations: patches that take one necessary step out of a fix, one a file, listed in [`ALL`]. Each
 //! turns red the clean rows that it guards, so that a clean row is known to look where the step is.
 
+mod batch_undrained;
+mod busy_lock_copies;
+mod clear_refs_forgets;
+mod completes_early;
 mod count_untested;
+mod fork_copies_foreign;
+mod fork_copies_none;
 mod fork_sem_to_submit;
+mod fork_shares_writable;
+mod looks_unlocked;
 mod no_dirty_at_unpin;
 mod no_flush_before_copy;
 mod no_pin_mark;
 mod no_recheck;
+mod page_lock_at_submit;
 mod page_sem_at_submit;
 mod page_sem_to_first;
 mod pins_not_looked_for;
 mod range_not_entered;
+mod read_pins_share;
 mod restore_blindly;
 mod seq_read_once;
+mod tables_stay_mapped;
 mod unmap_untested;
 mod wait_blindly;
 
@@ -34,4 +45,15 @@ pub const ALL: &[&dyn Patch] = &[
     &no_flush_before_copy::NoFlushBeforeCopy,
     &seq_read_once::SeqReadOnce,
     &pins_not_looked_for::PinsNotLookedFor,
+    &looks_unlocked::LooksUnlocked,
+    &page_lock_at_submit::PageLockAtSubmit,
+    &busy_lock_copies::BusyLockCopies,
+    &read_pins_share::ReadPinsShare,
+    &fork_copies_none::ForkCopiesNone,
+    &fork_copies_foreign::ForkCopiesForeign,
+    &tables_stay_mapped::TablesStayMapped,
+    &batch_undrained::BatchUndrained,
+    &completes_early::CompletesEarly,
+    &fork_shares_writable::ForkSharesWritable,
+    &clear_refs_forgets::ClearRefsForgets,
 ];

@@ -1,5 +1,5 @@
 //! A pin under the page-table lock leaves no mark, so fork takes its page for one that nobody
-//! pinned. Guards A41.
+//! pinned. Guards A41 and what else rests on a mark.
 
 use crate::patch::{Patch, PinMark};
 
@@ -12,10 +12,6 @@ impl Patch for NoPinMark {
 
     fn about(&self) -> &'static str {
         "a pin under the page-table lock leaves no mark"
-    }
-
-    fn builds_on(&self) -> &'static [&'static str] {
-        &["pg-gup"]
     }
 
     fn pin_mark(&self) -> Option<PinMark> {
