@@ -141,9 +141,6 @@ impl Dfs {
     pub fn begin(&mut self) {
         self.depth = 0;
         self.redundant = false;
-        if let Some(merger) = &mut self.merger {
-            merger.begin();
-        }
     }
 
     pub fn way(&self) -> Way {
@@ -188,7 +185,9 @@ impl Dfs {
             return;
         };
         let lane = self.stack[event].chosen;
-        if let Some(merger) = &mut self.merger {
+        if let Some(merger) = &mut self.merger
+            && event >= merger.len()
+        {
             merger.step(lane, touched);
         }
         if event < self.trace.len() || self.reduction == Reduction::None {
@@ -217,7 +216,7 @@ impl Dfs {
         let length = self.trace.len();
         for number in summary.numbers() {
             let (lane, touched, waited) = self.numbers.below(number);
-            if self.trace.knows(touched.0) {
+            if self.trace.rivals(lane, touched) {
                 let touched = [(Object::from_raw(touched.0), touched.1)];
                 self.race(lane, &touched, waited, true);
                 self.trace.truncate(length);
@@ -515,6 +514,9 @@ impl Dfs {
         }
         node.done |= bit(node.chosen);
         self.trace.truncate(at);
+        if let Some(merger) = &mut self.merger {
+            merger.truncate(at);
+        }
         let node = &mut self.stack[at];
         let open = node.backtrack & node.enabled & !node.done & !node.asleep();
         for lane in each(open) {

@@ -17,27 +17,46 @@ pub(crate) struct Merger {
     histories: [u64; MOST_LANES],
     versions: Versions,
     key: [u64; 2],
+    /// What each step changed: its lane, the lane's history and the key before it, and how many
+    /// versions are in `replaced` before those that it replaced.
+    steps: Vec<(Lane, u64, [u64; 2], usize)>,
+    replaced: Vec<(u64, u64)>,
 }
 
 impl Merger {
     pub fn new() -> Merger {
         Merger {
             histories: [0; MOST_LANES],
-            versions: Versions::default(),
+            versions: Versions::new(),
             key: [0; 2],
+            steps: Vec::new(),
+            replaced: Vec::new(),
         }
     }
 
-    /// Another run begins.
-    pub fn begin(&mut self) {
-        self.histories = [0; MOST_LANES];
-        self.versions.clear();
-        self.key = [0; 2];
+    /// Steps that it knows.
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Forgets the steps from number `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        while self.steps.len() > len {
+            let (lane, history, key, replaced) = self.steps.pop().expect("there are more");
+            self.histories[usize::from(lane)] = history;
+            self.key = key;
+            while self.replaced.len() > replaced {
+                let (object, version) = self.replaced.pop().expect("there are more");
+                self.versions.set(object, version);
+            }
+        }
     }
 
     /// A step was taken.
     pub fn step(&mut self, lane: Lane, touched: &[(Object, Touch)]) {
         let before = self.histories[usize::from(lane)];
+        self.steps
+            .push((lane, before, self.key, self.replaced.len()));
         let mut history = mix(before, 1);
         let objects = touched.iter().map(|(object, touch)| (object.raw(), *touch));
         for (object, touch) in objects.clone() {
@@ -57,6 +76,7 @@ impl Merger {
                     Touch::Adjust => old.wrapping_add(mix(history, object)),
                     _ => mix(mix(old, history), object),
                 };
+                self.replaced.push((object, old));
                 self.versions.set(object, new);
                 self.change(mix(object, 2), old, new);
             }
@@ -87,48 +107,44 @@ pub(super) fn mix(one: u64, other: u64) -> u64 {
     (folded ^ folded >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9)
 }
 
-/// Versions of objects, cleared at once by a new generation.
-#[derive(Default)]
+/// Versions of objects; an object that nothing wrote has version 0.
 struct Versions {
-    slots: Vec<(u64, u64, u32)>,
+    /// Object and version, by open addressing.
+    slots: Vec<Option<(u64, u64)>>,
     used: usize,
-    generation: u32,
 }
 
 impl Versions {
-    fn clear(&mut self) {
-        self.generation += 1;
-        self.used = 0;
-        if self.slots.is_empty() {
-            self.slots = vec![(0, 0, 0); 256];
+    fn new() -> Versions {
+        Versions {
+            slots: vec![None; 256],
+            used: 0,
         }
     }
 
     fn find(&self, object: u64) -> usize {
         let mask = self.slots.len() - 1;
         let mut at = mix(object, 7) as usize & mask;
-        while self.slots[at].2 == self.generation && self.slots[at].0 != object {
+        while self.slots[at].is_some_and(|it| it.0 != object) {
             at = (at + 1) & mask;
         }
         at
     }
 
     fn get(&self, object: u64) -> u64 {
-        let slot = self.slots[self.find(object)];
-        if slot.2 == self.generation { slot.1 } else { 0 }
+        self.slots[self.find(object)].map_or(0, |it| it.1)
     }
 
     fn set(&mut self, object: u64, version: u64) {
         let at = self.find(object);
-        let fresh = self.slots[at].2 != self.generation;
-        self.slots[at] = (object, version, self.generation);
-        self.used += usize::from(fresh);
+        self.used += usize::from(self.slots[at].is_none());
+        self.slots[at] = Some((object, version));
         if self.used * 2 > self.slots.len() {
             let old = std::mem::take(&mut self.slots);
-            self.slots = vec![(0, 0, 0); old.len() * 2];
-            for slot in old.into_iter().filter(|it| it.2 == self.generation) {
+            self.slots = vec![None; old.len() * 2];
+            for slot in old.into_iter().flatten() {
                 let at = self.find(slot.0);
-                self.slots[at] = slot;
+                self.slots[at] = Some(slot);
             }
         }
     }
@@ -145,7 +161,6 @@ mod tests {
 
     fn key(steps: &[(Lane, u64, Touch)]) -> [u64; 2] {
         let mut merger = Merger::new();
-        merger.begin();
         for (lane, number, touch) in steps {
             merger.step(*lane, &[(object(*number), *touch)]);
         }
@@ -167,5 +182,19 @@ mod tests {
             key(&[(0, 1, Adjust), (2, 1, Adjust)]),
             key(&[(2, 1, Adjust), (0, 1, Adjust)])
         );
+    }
+
+    #[test]
+    fn steps_that_are_forgotten_leave_nothing() {
+        let mut merger = Merger::new();
+        merger.step(0, &[(object(1), Touch::Write)]);
+        let key = merger.state(None, false);
+        merger.step(2, &[(object(1), Touch::Write), (object(2), Touch::Adjust)]);
+        assert_ne!(merger.state(None, false), key);
+        let further = merger.state(None, false);
+        merger.truncate(1);
+        assert_eq!(merger.state(None, false), key);
+        merger.step(2, &[(object(1), Touch::Write), (object(2), Touch::Adjust)]);
+        assert_eq!(merger.state(None, false), further);
     }
 }

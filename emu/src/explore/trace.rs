@@ -101,10 +101,34 @@ impl Trace {
         covers(self.clock(other), self.events[one].lane, one)
     }
 
-    /// Whether an event touched the object.
-    pub fn knows(&self, object: u64) -> bool {
-        let known = self.objects.get(&object);
-        known.is_some_and(|&it| self.heads[it as usize] != 0)
+    /// Whether an event of another lane that does not happen before what `lane` does next
+    /// conflicts with this touch.
+    pub fn rivals(&self, lane: Lane, (object, how): Touched) -> bool {
+        let Some(&object) = self.objects.get(&object) else {
+            return false;
+        };
+        let base = match self.last.get(usize::from(lane)) {
+            None | Some(0) => &[],
+            Some(last) => self.clock(*last as usize - 1),
+        };
+        let mut any = false;
+        let mut at = self.heads[object as usize];
+        while at != 0 && !any {
+            let touch = self.touches[at as usize - 1];
+            let event = touch.event as usize;
+            let who = self.events[event].lane;
+            let known = base
+                .get(usize::from(who))
+                .is_some_and(|it| *it > touch.event);
+            any = who != lane && !known && !touch.how.commutes(how);
+            // What came before one that is known is known too, if they conflict.
+            at = if known && !touch.how.commutes(touch.how) {
+                0
+            } else {
+                touch.prev
+            };
+        }
+        any
     }
 
     /// What an event touched, for sleep sets.
