@@ -308,11 +308,6 @@ impl Verdicts {
         if let Evidence::Sampled(seeds) = evidence {
             let timed = self.by(run, "timed", &[], self.seeds(seeds))?;
             if found.add(timed, row) || row.guard.is_none() {
-                if self.save.is_some() {
-                    // What is stored is better a schedule that can be cut down.
-                    let sampled = self.by(run, WITNESS_CHOOSERS[0], row.words(), SAMPLE)?;
-                    found.first = sampled.first_failure.or(found.first);
-                }
                 return Ok(found.all());
             }
         }

@@ -24,6 +24,8 @@ const SAVE: Duration = Duration::from_secs(1);
 /// A worker takes as many seeds at a time as keep it busy for so long.
 const PART: Duration = Duration::from_millis(5);
 const MOST_SEEDS: u64 = 4096;
+/// And so many, however long they take, where a part may turn out to be the last.
+const UNTIL_SEEDS: u64 = 64;
 
 /// What schedules gave, counted.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
@@ -91,13 +93,15 @@ struct Shared<'a> {
     next: AtomicU64,
     /// How many there are.
     end: u64,
+    /// Whether the end depends on what is seen.
+    until: bool,
     over: AtomicBool,
 }
 
 impl Shared<'_> {
     fn work(&self, parts: &Sender<(u64, Tally)>) {
         Arc::clone(self.configuration).boot(|session| {
-            let mut seeds = 1;
+            let mut seeds = if self.until { UNTIL_SEEDS } else { 1 };
             while !self.over.load(Ordering::Relaxed) {
                 let from = self.next.fetch_add(seeds, Ordering::Relaxed);
                 if from >= self.end {
@@ -115,6 +119,7 @@ impl Shared<'_> {
                     break;
                 }
                 seeds = match watch.elapsed() {
+                    _ if self.until => UNTIL_SEEDS,
                     short if short < PART => MOST_SEEDS.min(2 * seeds),
                     long if long > 2 * PART => (seeds / 2).max(1),
                     _ => seeds,
@@ -151,6 +156,7 @@ pub(super) fn sample(
         seed,
         next: AtomicU64::new(tally.schedules),
         end,
+        until: !until.is_empty(),
         over: AtomicBool::new(false),
     };
     let jobs = (budget.jobs as u64).min(end - tally.schedules);
