@@ -152,6 +152,8 @@ impl Oracles {
         let Some(request) = request.filter(|request| request.to_memory) else {
             return;
         };
+        // Whether a piece was remapped depends on it.
+        touch_space(cx, request.mm, Watched::Ranges, Touch::Read);
         for piece in request.pieces.iter().filter(|piece| !piece.remapped) {
             self.learn(cx, &request, piece);
         }
