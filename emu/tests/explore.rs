@@ -450,6 +450,13 @@ fn what_was_once_lost_within_a_bound_is_found() {
             vec![Op::Quiet(1)],
             vec![Op::LockedAdd(0, 0), Op::IrqsOff(0, 0)],
         ],
+        vec![
+            vec![Op::Quiet(2)],
+            vec![Op::Load(0)],
+            vec![Op::Check(1), Op::IrqsOff(0, 0)],
+        ],
+        // Whether an interrupt waits is not known while its CPU holds it back.
+        vec![vec![Op::Load(0), Op::IrqsOff(0, 0)], vec![Op::Dma]],
         // Who could begin a reversal is not known where states merge.
         vec![
             vec![Op::TryLock(1, 0), Op::Dma],

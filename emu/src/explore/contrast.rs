@@ -97,7 +97,7 @@ impl Watch {
             lane,
             &all,
             waited,
-            false,
+            None,
             &|event| enabled[event],
             &mut races,
         );

@@ -16,7 +16,9 @@
 
 use std::sync::Arc;
 
-use super::lanes::{Footprint, Lane, LaneSet, Lanes, Touched, bit, conflict, each, once_each};
+use super::lanes::{
+    Footprint, Lane, LaneSet, Lanes, MOST_LANES, Touched, bit, conflict, each, once_each,
+};
 use super::merge::Merger;
 use super::trace::{Race, Trace, Waited};
 use super::visited::{Known, Numbers, Summary, Turn, Visited};
@@ -193,7 +195,7 @@ impl Dfs {
         if event < self.trace.len() || self.reduction == Reduction::None {
             return;
         }
-        self.race(lane, touched, waited(self.want), false);
+        self.race(lane, touched, waited(self.want), None);
         self.note_below(event, lane, touched, waited(self.want));
     }
 
@@ -212,13 +214,15 @@ impl Dfs {
 
     /// The state after the stack was gone on from before: all that was touched below it races with
     /// what led here now.
-    fn merge(&mut self, summary: &Summary, last_cpu: Option<Lane>) {
+    fn merge(&mut self, summary: &Summary, node: &Node) {
         let length = self.trace.len();
+        let order = Order::at(self, node);
         for number in summary.numbers() {
             let (lane, touched, waited) = self.numbers.below(number);
-            if self.trace.rivals(lane, touched) {
+            let base = order.before(lane, waited);
+            if self.trace.rivals(lane, touched, base) {
                 let touched = [(Object::from_raw(touched.0), touched.1)];
-                self.race(lane, &touched, waited, true);
+                self.race(lane, &touched, waited, Some(base));
                 self.trace.truncate(length);
             }
         }
@@ -226,11 +230,26 @@ impl Dfs {
             return;
         };
         self.stack[last].below.add_touches(summary);
-        let begin = self.turn_of(self.stack.len(), last_cpu);
+        let begin = self.turn_of(self.stack.len(), node.last_cpu);
         for &(lane, initials) in &summary.turns {
             self.try_at(begin, initials, lane);
             self.note_turn(last, begin, (lane, initials));
         }
+    }
+
+    /// The event without which a device or an interrupt could not go on now.
+    fn enabler(&self, lane: Lane) -> Option<usize> {
+        let before = self.stack.iter().enumerate().rev();
+        for (event, node) in before {
+            // While its CPU holds it back, nobody knows whether it waits.
+            if node.chosen == lane || node.masked & bit(lane) != 0 {
+                return None;
+            }
+            if node.enabled & bit(lane) == 0 {
+                return Some(event);
+            }
+        }
+        None
     }
 
     fn note_turn(&mut self, at: usize, begin: usize, turn: Turn) {
@@ -241,7 +260,13 @@ impl Dfs {
     }
 
     /// Adds a step to the trace, and the choices that its races ask for.
-    fn race(&mut self, lane: Lane, touched: &[(Object, Touch)], waited: Waited, later: bool) {
+    fn race(
+        &mut self,
+        lane: Lane,
+        touched: &[(Object, Touch)],
+        waited: Waited,
+        later: Option<&[u32]>,
+    ) {
         let mut all = std::mem::take(&mut self.touched);
         once_each(touched, &mut all);
         let mut races = std::mem::take(&mut self.races);
@@ -336,7 +361,7 @@ impl Dfs {
             let earlier = self.known.find(node.state, preemptions);
             let met = earlier.or_else(|| self.fresh.find(node.state, preemptions));
             if let Some(summary) = met.cloned() {
-                self.merge(&summary, node.last_cpu);
+                self.merge(&summary, &node);
                 return false;
             }
         }
@@ -445,7 +470,7 @@ impl Dfs {
             ) = (self.lanes.of(*actor), request)
             {
                 let touched = [(*object, Touch::from(*access))];
-                self.race(lane, &touched, Waited::Lock, false);
+                self.race(lane, &touched, Waited::Lock, None);
                 self.trace.truncate(length);
                 if let Some(last) = self.stack.len().checked_sub(1) {
                     self.note_below(last, lane, &touched, Waited::Lock);
@@ -558,5 +583,61 @@ pub(crate) fn waited(want: Want) -> Waited {
         Want::Touch => Waited::No,
         Want::Lock(_) => Waited::Lock,
         Want::Zero(_) | Want::Wake => Waited::Others,
+    }
+}
+
+/// What happens before whatever a lane does below a state.
+struct Order {
+    /// For each lane that can go on there, or is only held up by its CPU; else `None`.
+    able: Vec<Option<Vec<u32>>>,
+    /// For each lane, without what lets it go on.
+    own: Vec<Vec<u32>>,
+    /// For each other lane.
+    waiting: Vec<Vec<u32>>,
+}
+
+impl Order {
+    fn at(dfs: &Dfs, node: &Node) -> Order {
+        let own: Vec<Vec<u32>> = (0..MOST_LANES as Lane)
+            .map(|lane| dfs.trace.clock_of(lane))
+            .collect();
+        let ables = node.enabled | node.interrupted | node.masked;
+        let mut able = vec![None; MOST_LANES];
+        let mut least: Option<Vec<u32>> = None;
+        for lane in each(ables) {
+            let mut clock = own[usize::from(lane)].clone();
+            if !dfs.lanes.is_cpu(lane)
+                && let Some(event) = dfs.enabler(lane)
+            {
+                dfs.trace.join_event(&mut clock, event);
+            }
+            match &mut least {
+                None => least = Some(clock.clone()),
+                Some(least) => least
+                    .iter_mut()
+                    .zip(&clock)
+                    .for_each(|(one, other)| *one = (*one).min(*other)),
+            }
+            able[usize::from(lane)] = Some(clock);
+        }
+        // Who can do nothing yet waits for one of those, whichever it is.
+        let least = least.unwrap_or_default();
+        let mut waiting = own.clone();
+        for clock in &mut waiting {
+            for (one, other) in clock.iter_mut().zip(&least) {
+                *one = (*one).max(*other);
+            }
+        }
+        Order { able, own, waiting }
+    }
+
+    fn before(&self, lane: Lane, waited: Waited) -> &[u32] {
+        let at = usize::from(lane);
+        match (&self.able[at], waited) {
+            (Some(clock), _) => clock,
+            (None, Waited::No) => &self.waiting[at],
+            // It could have come before what it waits for.
+            (None, Waited::Lock | Waited::Others) => &self.own[at],
+        }
     }
 }

@@ -101,25 +101,32 @@ impl Trace {
         covers(self.clock(other), self.events[one].lane, one)
     }
 
-    /// Whether an event of another lane that does not happen before what `lane` does next
-    /// conflicts with this touch.
-    pub fn rivals(&self, lane: Lane, (object, how): Touched) -> bool {
+    /// The clock of the last event of a lane: what happens before all that the lane does next.
+    pub fn clock_of(&self, lane: Lane) -> Vec<u32> {
+        let mut clock = match self.last.get(usize::from(lane)) {
+            None | Some(0) => Vec::new(),
+            Some(last) => self.clock(*last as usize - 1).to_vec(),
+        };
+        clock.resize(self.stride, 0);
+        clock
+    }
+
+    /// What happens before an event, and the event itself, joined to a clock.
+    pub fn join_event(&self, clock: &mut [u32], event: usize) {
+        join(clock, self.clock(event));
+    }
+
+    /// Whether an event of another lane that `base` does not cover conflicts with this touch.
+    pub fn rivals(&self, lane: Lane, (object, how): Touched, base: &[u32]) -> bool {
         let Some(&object) = self.objects.get(&object) else {
             return false;
-        };
-        let base = match self.last.get(usize::from(lane)) {
-            None | Some(0) => &[],
-            Some(last) => self.clock(*last as usize - 1),
         };
         let mut any = false;
         let mut at = self.heads[object as usize];
         while at != 0 && !any {
             let touch = self.touches[at as usize - 1];
-            let event = touch.event as usize;
-            let who = self.events[event].lane;
-            let known = base
-                .get(usize::from(who))
-                .is_some_and(|it| *it > touch.event);
+            let who = self.events[touch.event as usize].lane;
+            let known = base[usize::from(who)] > touch.event;
             any = who != lane && !known && !touch.how.commutes(how);
             // What came before one that is known is known too, if they conflict.
             at = if known && !touch.how.commutes(touch.how) {
@@ -180,7 +187,7 @@ impl Trace {
         lane: Lane,
         touched: &[Touched],
         waited: Waited,
-        later: bool,
+        later: Option<&[u32]>,
         before: &dyn Fn(usize) -> (LaneSet, LaneSet),
         races: &mut Vec<Race>,
     ) {
@@ -192,6 +199,9 @@ impl Trace {
         match prev {
             0 => base.resize(self.stride, 0),
             prev => base.extend_from_slice(self.clock(prev as usize - 1)),
+        }
+        if let Some(later) = later {
+            join(&mut base, later);
         }
         let mut joined = std::mem::take(&mut self.joined);
         joined.clone_from(&base);
@@ -244,7 +254,7 @@ impl Trace {
             prev,
         });
         for rival in found {
-            if later && before(rival).0 & bit(lane) == 0 {
+            if later.is_some() && before(rival).0 & bit(lane) == 0 {
                 // Who could begin the reversal is not known.
                 races.push(Race {
                     first: rival,
