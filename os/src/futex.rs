@@ -1,6 +1,6 @@
 //! Futex-like waiting: sleep while a word of user memory holds a value, until somebody wakes.
 
-use emu::{Access, Kind, Object, Request, ThreadId};
+use emu::{Access, Kind, Object, Request, ThreadId, Touch};
 use mmu::VirtAddr;
 
 use crate::mm::MmId;
@@ -10,9 +10,46 @@ fn key_object(cx: Cx<'_>, mm: MmId, at: VirtAddr) -> Object {
     Object::new(Kind::Wait, u64::from(cx.pid_of(mm)) << 40 ^ at.get())
 }
 
-/// Queues the current task on the word, unless it no longer holds `value`.
+/// Queues the current task on the word, unless it no longer holds `value`, until it is woken.
 pub async fn futex_wait(cx: Cx<'_>, at: VirtAddr, value: u32) -> Result<(), Errno> {
     let _span = cx.machine.span("futex_wait");
+    loop {
+        match wait_once(cx, at, value).await {
+            // Woken late, for another word: whoever stays queued would swallow a wake.
+            Ok(()) if unqueue(cx, at).await => {}
+            done => return done,
+        }
+    }
+}
+
+/// Takes the current task off the word's queue; `false` if a waker did.
+async fn unqueue(cx: Cx<'_>, at: VirtAddr) -> bool {
+    let (mm, thread) = (cx.current_mm(), cx.current_thread());
+    let place = || {
+        let all = cx.futexes.borrow();
+        let queue = all.get(&(mm, at.get()))?;
+        queue.iter().position(|one| *one == thread)
+    };
+    let bucket = key_object(cx, mm, at);
+    cx.machine.touch(bucket, Touch::Read);
+    if place().is_none() {
+        return false;
+    }
+    let request = Request::touch(bucket, Access::Update, cx.machine.costs().l1);
+    cx.machine
+        .step(request, |_| {
+            let place = place()?;
+            cx.futexes
+                .borrow_mut()
+                .get_mut(&(mm, at.get()))?
+                .remove(place)
+        })
+        .await
+        .is_some()
+}
+
+/// Sleeps once, if the word holds `value`.
+async fn wait_once(cx: Cx<'_>, at: VirtAddr, value: u32) -> Result<(), Errno> {
     let mm = cx.current_mm();
     let thread = cx.current_thread();
     // The bucket first, then the word: a waker changes the word before it looks at the bucket.
