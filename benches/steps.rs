@@ -14,6 +14,7 @@ fn config(cpus: u16) -> Config {
         size: Size {
             cpus,
             frames: 65536,
+            store_buffers: false,
         },
         patches: Vec::new(),
         flush: os::flush::ALL[0],
@@ -111,6 +112,7 @@ fn big_machine(criterion: &mut Criterion) {
                 size: Size {
                     cpus: 512,
                     frames: 1 << 24,
+                    store_buffers: false,
                 },
                 ..config(1)
             });

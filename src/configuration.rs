@@ -162,6 +162,7 @@ impl Configuration {
             size: Size {
                 cpus: self.cpus,
                 frames: (memory_mib * FRAMES_PER_MIB) as u32,
+                store_buffers: self.reproducer.store_buffers(&self.params),
             },
             patches: self.all_patches(),
             flush: self.flush,

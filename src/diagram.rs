@@ -37,11 +37,15 @@ pub struct Diagram {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Column {
     Cpu(u16),
+    StoreBuffer(u16),
     Disk,
 }
 
 impl Column {
     fn of(record: &Record) -> Column {
+        if let Some(cpu) = record.actor.buffer_of() {
+            return Column::StoreBuffer(cpu.0);
+        }
         match record.actor.role() {
             Role::Cpu(cpu) | Role::Irq(cpu) => Column::Cpu(cpu.0),
             Role::Device(_) => Column::Disk,
@@ -119,6 +123,7 @@ impl Diagram {
         }
         let header = |(column, who): &(Column, Vec<&str>)| match (column, who.as_slice()) {
             (Column::Disk, _) => "disk".to_string(),
+            (Column::StoreBuffer(cpu), _) => format!("CPU {cpu}'s store buffer"),
             (Column::Cpu(cpu), []) => format!("CPU {cpu}"),
             (Column::Cpu(cpu), who) => format!("CPU {cpu} ({})", who.join(", ")),
         };

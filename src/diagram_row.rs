@@ -1,6 +1,6 @@
 //! One row of a diagram: what one context did in one function, until somebody else acted.
 
-use emu::{Access, ContextId, Kind, Record};
+use emu::{Access, ActorId, ContextId, Kind, Record};
 use mmu::Pte;
 
 /// Notes shown below a function's name; of more, those on page counts go first.
@@ -111,7 +111,10 @@ impl Row {
             ContextId::Thread(_) => "user mode",
             ContextId::Idle(_) => "schedule",
             ContextId::Handler(..) => "interrupt",
-            ContextId::Device(_) => "DMA",
+            ContextId::Device(slot) => match ActorId::device(usize::from(slot)).buffer_of() {
+                Some(_) => "reaches memory",
+                None => "DMA",
+            },
         });
         lines.push(match self.steps {
             1 => name.to_string(),

@@ -31,6 +31,11 @@ const UNGUARDED: &[(&str, &str)] = &[
         "a merged page is never written in place, so its bytes stay",
     ),
     ("B41.unchecked-write", "the same"),
+    (
+        "U22.reverse",
+        "a write in flight is safe by U11's count and by U19's copy alike: rows U22 and v6.5 of `dio-rev` \
+         tell them apart, where runs are short",
+    ),
     ("poke", "no pin is held, and no page is writable"),
     ("A40.forced", "the same"),
 ];

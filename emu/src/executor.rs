@@ -32,10 +32,7 @@ impl<'w> Machine<'w> {
                 Some(time) => Timed::key_at(time.max(base), slot),
                 None => engine.timed.key(base, cost, slot),
             };
-            if key < engine.timed.horizon()
-                && self.satisfied(actor, request.want)
-                && !engine.stopping.get()
-            {
+            if key < engine.timed.horizon() && self.able(actor, request) && !engine.stopping.get() {
                 self.commit(actor, slot, Timed::time(key));
                 return true;
             }
@@ -49,7 +46,7 @@ impl<'w> Machine<'w> {
     fn suspend(&self, actor: ActorId, slot: usize, request: &Request, key: u64) {
         let engine = &self.engine;
         self.note(slot, request, Timed::time(key));
-        if self.satisfied(actor, request.want) {
+        if self.able(actor, request) {
             engine.timed.set(slot, key);
         } else {
             self.park(slot, request.want);
@@ -58,7 +55,9 @@ impl<'w> Machine<'w> {
 
     fn park(&self, slot: usize, want: Want) {
         self.engine.timed.set(slot, WinnerTree::NONE);
-        if let Want::Lock(lock) = want {
+        if let Want::Lock(lock) = want
+            && !self.locks.borrow().is_free(lock)
+        {
             self.locks.borrow_mut().add_spinner(lock, slot);
             self.check_spin_deadlock(slot, lock);
         }
@@ -109,8 +108,11 @@ impl<'w> Machine<'w> {
     /// Whether what the request wants holds: asked at the fast path, at the announcement and at
     /// the choice.
     #[inline]
-    fn satisfied(&self, actor: ActorId, want: Want) -> bool {
-        match want {
+    fn able(&self, actor: ActorId, request: &Request) -> bool {
+        if self.size.store_buffers && !self.ordered(actor, request) {
+            return false;
+        }
+        match request.want {
             Want::Touch => true,
             Want::Lock(lock) => self.locks.borrow().is_free(lock),
             Want::Zero(counter) => self.counters.borrow()[counter as usize] == 0,
@@ -127,7 +129,7 @@ impl<'w> Machine<'w> {
         let actor = self.actor_of_slot(slot);
         let announced = self.engine.announced[slot].get();
         let able = || match &announced {
-            Some(it) => self.satisfied(actor, it.request.want),
+            Some(it) => self.able(actor, &it.request),
             None => false,
         };
         let enabled = match actor.role() {
@@ -151,7 +153,7 @@ impl<'w> Machine<'w> {
         let announced = || {
             self.engine.announced[self.slot(actor)]
                 .get()
-                .is_some_and(|it| self.satisfied(actor, it.request.want))
+                .is_some_and(|it| self.able(actor, &it.request))
         };
         match actor.role() {
             Role::Cpu(cpu) => self.cpus[cpu.0 as usize].handler_depth.get() == 0 && announced(),
@@ -165,7 +167,7 @@ impl<'w> Machine<'w> {
         matches!(actor.role(), Role::Cpu(cpu) if self.cpus[cpu.0 as usize].handler_depth.get() > 0)
             && self.engine.announced[self.slot(actor)]
                 .get()
-                .is_some_and(|it| self.satisfied(actor, it.request.want))
+                .is_some_and(|it| self.able(actor, &it.request))
     }
 
     fn note_masked(&self) {
@@ -340,7 +342,7 @@ impl<'w> Machine<'w> {
             let slot = self.engine.timed.first()?;
             let actor = self.actor_of_slot(slot);
             match self.engine.announced[slot].get() {
-                Some(it) if !self.satisfied(actor, it.request.want) => {
+                Some(it) if !self.able(actor, &it.request) => {
                     self.park(slot, it.request.want);
                 }
                 _ => return Some(actor),
@@ -733,8 +735,11 @@ impl<'w> Machine<'w> {
                 drop(ManuallyDrop::into_inner(code));
             }
         }
-        if self.disk_used.get() {
+        if self.disk_used.get() || self.size.store_buffers {
             self.transfers.iter().for_each(drop_code);
+        }
+        for buffer in &self.buffers {
+            buffer.borrow_mut().clear();
         }
         let threads = std::mem::take(&mut *self.threads.borrow_mut());
         for thread in &threads {

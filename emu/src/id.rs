@@ -24,6 +24,9 @@ pub struct LockId(pub u32);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ActorId(u16);
 
+/// The slot of CPU 0's store buffer: beyond those of transfers, of which no disk has more.
+pub(crate) const FIRST_BUFFER: usize = 128;
+
 impl ActorId {
     const DEVICE: u16 = 0x8000;
 
@@ -43,6 +46,21 @@ impl ActorId {
     #[inline]
     pub const fn device(slot: usize) -> ActorId {
         ActorId(ActorId::DEVICE | slot as u16)
+    }
+
+    /// The store buffer of a CPU: a device of its own.
+    #[inline]
+    pub const fn store_buffer(cpu: CpuId) -> ActorId {
+        ActorId::device(FIRST_BUFFER + cpu.0 as usize)
+    }
+
+    /// The CPU whose store buffer it is, if it is one.
+    #[inline]
+    pub const fn buffer_of(self) -> Option<CpuId> {
+        match self.role() {
+            Role::Device(slot) if slot >= FIRST_BUFFER => Some(CpuId((slot - FIRST_BUFFER) as u16)),
+            _ => None,
+        }
     }
 
     /// What kind of actor it is.
@@ -79,6 +97,9 @@ impl ActorId {
 
 impl fmt::Display for ActorId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(cpu) = self.buffer_of() {
+            return write!(f, "stores {}", cpu.0);
+        }
         match self.role() {
             Role::Cpu(cpu) => write!(f, "CPU {}", cpu.0),
             Role::Irq(cpu) => write!(f, "irq {}", cpu.0),
@@ -94,7 +115,7 @@ pub enum Role {
     Cpu(CpuId),
     /// Interrupts of a CPU.
     Irq(CpuId),
-    /// A DMA transfer, by its slot.
+    /// A DMA transfer, by its slot; or a store buffer, in slots of its own.
     Device(usize),
 }
 
@@ -105,7 +126,7 @@ pub enum ContextId {
     Idle(CpuId),
     /// An interrupt handler, by its nesting depth from 0.
     Handler(CpuId, u8),
-    /// A DMA transfer.
+    /// A DMA transfer, or a store buffer.
     Device(u16),
     /// A thread.
     Thread(ThreadId),
@@ -138,7 +159,10 @@ impl fmt::Display for ContextId {
         match self {
             ContextId::Idle(cpu) => write!(f, "idle {}", cpu.0),
             ContextId::Handler(cpu, _) => write!(f, "handler {}", cpu.0),
-            ContextId::Device(slot) => write!(f, "transfer {slot}"),
+            ContextId::Device(slot) => match ActorId::device(usize::from(*slot)).buffer_of() {
+                Some(cpu) => write!(f, "stores {}", cpu.0),
+                None => write!(f, "transfer {slot}"),
+            },
             ContextId::Thread(thread) => write!(f, "task {}", thread.0),
         }
     }

@@ -24,6 +24,7 @@ mod report;
 mod reset;
 pub mod rng;
 mod step;
+mod store_buffer;
 mod trace;
 mod tree;
 
@@ -36,4 +37,5 @@ pub use machine::{Code, Guest, Leave, Machine, Size, Span, cpu_object, readiness
 pub use object::{Access, Kind, Object, Touch, Word};
 pub use report::{Stop, Violation, Waiting};
 pub use step::{Acting, Request, Step, Want};
+pub use store_buffer::Part;
 pub use trace::{Digest, Record, SpanStack, Window};

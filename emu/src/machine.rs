@@ -11,8 +11,10 @@ use mmu::{Pfn, PhysMemory, Tlb, WalkCache};
 use rand_chacha::ChaCha8Rng;
 use rand_core::RngCore;
 
+use crate::id::FIRST_BUFFER;
 use crate::lock::LockTable;
 use crate::replay_file::Recorder;
+use crate::store_buffer::StoreBuffer;
 use crate::trace::{Digest, Record, SpanStack, Window};
 use crate::{
     Access, ActorId, Chooser, ContextId, Costs, CpuId, Kind, Object, Role, Stop, ThreadId, Timed,
@@ -55,6 +57,9 @@ pub struct Size {
     pub cpus: u16,
     /// 4 KiB frames of memory.
     pub frames: u32,
+    /// Whether a CPU may go on before others can see what it has written
+    /// ([`Machine::write_later`]).
+    pub store_buffers: bool,
 }
 
 /// Bookkeeping of a context: where it stands, what it holds.
@@ -190,6 +195,8 @@ pub struct Machine<'w> {
     pub(crate) disk_queue: RefCell<Vec<(u64, usize)>>,
     pub(crate) transfers: Vec<CodeSlot<'w>>,
     pub(crate) transfer_contexts: Vec<ContextState>,
+    /// One a CPU, where there are any; each has a slot after those of transfers.
+    pub(crate) buffers: Vec<RefCell<StoreBuffer<'w>>>,
     pub(crate) guest: Cell<Option<&'w dyn Guest<'w>>>,
     pub(crate) violations: RefCell<Vec<Violation>>,
     pub(crate) warnings: RefCell<Vec<String>>,
@@ -203,7 +210,12 @@ impl<'w> Machine<'w> {
     pub fn new(costs: Costs, size: Size) -> Machine<'w> {
         let cpus = usize::from(size.cpus);
         let depth = costs.disk_queue as usize;
-        let slots = 2 * cpus + depth;
+        let buffers = if size.store_buffers { cpus } else { 0 };
+        let devices = match buffers {
+            0 => depth,
+            more => FIRST_BUFFER + more,
+        };
+        let slots = 2 * cpus + devices;
         let tlb = Tlb::new(&costs.tlb_geometry());
         let mut all = Vec::with_capacity(cpus);
         all.resize_with(cpus, || Cpu::new(tlb.clone()));
@@ -220,8 +232,9 @@ impl<'w> Machine<'w> {
             head: Cell::new(None),
             disk_used: Cell::new(false),
             disk_queue: RefCell::default(),
-            transfers: (0..depth).map(|_| Cell::default()).collect(),
-            transfer_contexts: (0..depth).map(|_| ContextState::default()).collect(),
+            transfers: (0..devices).map(|_| Cell::default()).collect(),
+            transfer_contexts: (0..devices).map(|_| ContextState::default()).collect(),
+            buffers: (0..buffers).map(|_| RefCell::default()).collect(),
             guest: Cell::new(None),
             violations: RefCell::default(),
             warnings: RefCell::default(),

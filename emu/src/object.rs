@@ -56,11 +56,13 @@ pub enum Kind {
     Batch,
     /// What a CPU has of its own and its interrupt handlers share.
     Cpu,
+    /// What a CPU has written that others cannot see yet.
+    StoreBuffer,
 }
 
 impl Kind {
     /// Every kind, by its number.
-    pub const ALL: [Kind; 24] = [
+    pub const ALL: [Kind; 25] = [
         Kind::Private,
         Kind::Lock,
         Kind::Pte,
@@ -85,6 +87,7 @@ impl Kind {
         Kind::Swap,
         Kind::Batch,
         Kind::Cpu,
+        Kind::StoreBuffer,
     ];
 
     fn word(self) -> &'static str {
@@ -113,6 +116,7 @@ impl Kind {
             Kind::Cpu => "cpu",
             Kind::Swap => "swap slot",
             Kind::Batch => "page batch of cpu",
+            Kind::StoreBuffer => "store buffer of cpu",
         }
     }
 }

@@ -28,6 +28,9 @@ impl Machine<'_> {
             self.disk_queue.borrow_mut().clear();
             self.transfer_contexts.iter().for_each(clear);
         }
+        if self.size.store_buffers {
+            self.transfer_contexts.iter().for_each(clear);
+        }
         for cpu in &self.cpus {
             cpu.tlb.borrow_mut().reset();
             cpu.walk_cache.borrow_mut().reset();

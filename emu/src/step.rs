@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use devices::Vector;
 use mmu::{PhysAddr, PhysMemory, Pte};
 
-use crate::{Access, CpuId, LockId, Machine, Object, Touch, Word};
+use crate::{Access, CpuId, LockId, Machine, Object, Part, Touch, Word};
 
 /// What must hold before a step can be chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +44,10 @@ pub struct Request {
     pub cost: u32,
     /// The earliest time, for devices; no jitter is added to it.
     pub not_before: Option<u64>,
+    /// The word of the object, where store buffers tell words apart.
+    pub part: Part,
+    /// It only puts a write into the CPU's store buffer.
+    pub(crate) buffered: bool,
 }
 
 impl Request {
@@ -57,6 +61,8 @@ impl Request {
             user: false,
             cost,
             not_before: None,
+            part: Part::WHOLE,
+            buffered: false,
         }
     }
 
@@ -73,6 +79,12 @@ impl Request {
     #[inline]
     pub const fn when(self, want: Want) -> Request {
         Request { want, ..self }
+    }
+
+    /// Only this word of the object.
+    #[inline]
+    pub const fn part(self, part: Part) -> Request {
+        Request { part, ..self }
     }
 
     /// The same, not before `time`.
@@ -93,6 +105,14 @@ pub struct Acting<'m, 'w> {
 }
 
 impl<'m, 'w> Acting<'m, 'w> {
+    pub(crate) fn on(machine: &'m Machine<'w>, object: Object) -> Acting<'m, 'w> {
+        Acting {
+            machine,
+            object: Cell::new(object),
+            extra: Cell::new(0),
+        }
+    }
+
     /// The CPU that acts; for devices, CPU 0.
     #[inline]
     pub fn cpu(&self) -> CpuId {
@@ -202,11 +222,8 @@ where
             .act
             .take()
             .expect("a step is not polled after it acted");
-        let acting = Acting {
-            machine,
-            object: Cell::new(this.request.object),
-            extra: Cell::new(0),
-        };
+        machine.note_wait(&this.request);
+        let acting = Acting::on(machine, this.request.object);
         let result = act(&acting);
         machine.taken(
             acting.object.get(),

@@ -29,6 +29,9 @@ const SECTOR: PhysAddr = PhysAddr::new(4096);
 enum Op {
     Load(usize),
     Store(usize),
+    /// Into the CPU's store buffer.
+    StoreLater(usize),
+    Barrier,
     Add(usize),
     /// Fires an oracle if the variable is what this CPU stored there last.
     Check(usize),
@@ -68,9 +71,14 @@ fn mix(one: u64, other: u64) -> u64 {
 impl<'w> World<'w> {
     fn new(program: &'w [Vec<Op>]) -> World<'w> {
         let cpus = program.len() as u16;
+        let later = |op: &Op| matches!(op, Op::StoreLater(_));
         let machine = Machine::new(
             Costs::preset("skylake-2s").expect("a preset"),
-            Size { cpus, frames: 16 },
+            Size {
+                cpus,
+                frames: 16,
+                store_buffers: program.iter().flatten().any(later),
+            },
         );
         let locks = (0..LOCKS).map(|_| machine.new_lock(&SPIN)).collect();
         World {
@@ -123,6 +131,14 @@ impl<'w> World<'w> {
                 self.see(lane, value);
             }
             Op::Store(var) => self.touch(var, Access::Write, |it| it.set(mine)).await,
+            Op::StoreLater(var) => {
+                let object = Object::new(Kind::Zone, var as u64);
+                let request = Request::touch(object, Access::Write, 1);
+                self.machine
+                    .write_later(request, move |_| self.vars[var].set(mine))
+                    .await;
+            }
+            Op::Barrier => self.machine.barrier().await,
             Op::Add(var) => self.add(var, lane).await,
             Op::Check(var) => {
                 let value = self.touch(var, Access::Read, Cell::get).await;
@@ -386,6 +402,28 @@ fn program() -> impl Strategy<Value = Small> {
     })
 }
 
+fn program_with_store_buffers() -> impl Strategy<Value = Small> {
+    let var = 0..VARS;
+    let op = prop_oneof![
+        3 => var.clone().prop_map(Op::Load),
+        1 => var.clone().prop_map(Op::Store),
+        3 => var.clone().prop_map(Op::StoreLater),
+        1 => Just(Op::Barrier),
+        1 => var.clone().prop_map(Op::Add),
+        1 => (0..LOCKS, var.clone()).prop_map(|(lock, var)| Op::LockedAdd(lock, var)),
+        1 => var.prop_map(|var| Op::IrqsOff(var, 1 - var)),
+        1 => (0u16..2).prop_map(Op::Ipi),
+    ];
+    let program = prop::collection::vec(prop::collection::vec(op, 1..=3), 2);
+    program
+        .prop_map(Small)
+        .prop_filter("three stores later, one interrupt", |it| {
+            let count = |f: fn(&Op) -> bool| it.0.iter().flatten().filter(|op| f(op)).count();
+            (1..=3).contains(&count(|op| matches!(op, Op::StoreLater(_))))
+                && count(|op| matches!(op, Op::Ipi(_))) <= 1
+        })
+}
+
 impl std::fmt::Debug for Small {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
@@ -424,6 +462,62 @@ proptest! {
             }
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+
+    #[test]
+    fn nor_do_they_where_reads_pass_writes(
+        program in program_with_store_buffers(),
+        bound in prop_oneof![Just(None), (0u32..=2).prop_map(Some)],
+    ) {
+        let all = search(&program, bound, Reduction::None, 1);
+        for reduction in [Reduction::Dpor, Reduction::Merge] {
+            let some = search(&program, bound, reduction, 1);
+            prop_assert_eq!(&some.states, &all.states, "{:?} {:?}", reduction, bound);
+        }
+    }
+}
+
+/// The least program that tells store buffers from none: each CPU stores, then reads what the other
+/// stores.
+#[test]
+fn a_read_passes_a_write_unless_a_barrier_is_between() {
+    let program = |store: fn(usize) -> Op, between: Option<Op>| {
+        let cpu = |mine: usize| [Some(store(mine)), between, Some(Op::Load(1 - mine))];
+        Small(
+            [0, 1]
+                .map(|it| cpu(it).into_iter().flatten().collect())
+                .into(),
+        )
+    };
+    let states = |program: &Small| {
+        let all = search(program, None, Reduction::None, 1).states;
+        for reduction in [Reduction::Dpor, Reduction::Merge] {
+            assert_eq!(
+                search(program, None, reduction, 1).states,
+                all,
+                "{program:?}"
+            );
+        }
+        all
+    };
+    let in_order = states(&program(Op::Store, None));
+    let fenced = states(&program(Op::StoreLater, Some(Op::Barrier)));
+    let later = states(&program(Op::StoreLater, None));
+    assert_eq!(in_order, fenced);
+    assert_eq!(
+        later.len(),
+        in_order.len() + 1,
+        "neither sees the other's store"
+    );
+    assert!(in_order.is_subset(&later));
+    let own = Small(vec![
+        vec![Op::StoreLater(0), Op::Load(0)],
+        vec![Op::Load(1)],
+    ]);
+    assert_eq!(states(&own).len(), 1, "a CPU sees its own stores");
 }
 
 /// Programs on which earlier editions of the bounded search lost a state.

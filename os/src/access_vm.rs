@@ -32,6 +32,7 @@ pub async fn access_process_vm(
         foll: Foll::Get,
         unshare: false,
         force: true,
+        long_term: false,
     };
     let mut pages = Vec::new();
     let found = get_user_pages(cx, None, mm, at.page_down(), 1, want, &mut pages).await;

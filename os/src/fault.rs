@@ -4,6 +4,7 @@ use emu::SpinGuard;
 use mmu::{PhysAddr, Pte, PteFlags, VirtAddr};
 
 use crate::cow_direction::{is_kept, take_from_others};
+use crate::exclusive::{is_exclusive, set_exclusive};
 use crate::flush::{FlushRange, flush_tlb_page};
 use crate::fork::page_is_marked;
 use crate::huge::hugetlb_fault;
@@ -46,6 +47,23 @@ pub async fn do_page_fault(cx: Cx<'_>, va: VirtAddr, write: bool) -> Result<(), 
     result.map(|_| ())
 }
 
+/// What a fault is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum For {
+    /// To read.
+    Read,
+    /// To write.
+    Write,
+    /// To read a page that stays (`FAULT_FLAG_UNSHARE`): one that nobody else has.
+    Unshare,
+}
+
+impl From<bool> for For {
+    fn from(write: bool) -> For {
+        if write { For::Write } else { For::Read }
+    }
+}
+
 /// Makes `va` accessible. The caller shares `mmap_sem`.
 ///
 /// Called with nothing else held; may sleep, and sleeps without the page-table lock.
@@ -53,8 +71,10 @@ pub async fn handle_mm_fault(
     cx: Cx<'_>,
     mm: MmId,
     va: VirtAddr,
-    write: bool,
+    what: impl Into<For>,
 ) -> Result<Fault, Errno> {
+    let what = what.into();
+    let write = what == For::Write;
     let flags = cx.mms.borrow()[mm].find_vma(va).map(|vma| vma.flags);
     let flags = flags
         .filter(|flags| !write || flags.contains(VmFlags::WRITE))
@@ -62,7 +82,7 @@ pub async fn handle_mm_fault(
     if flags.contains(VmFlags::HUGE) {
         return hugetlb_fault(cx, mm, va, write).await;
     }
-    handle_pte_fault(cx, mm, va, write).await
+    handle_pte_fault(cx, mm, va, what).await
 }
 
 /// The same for a small page, whatever the mapping allows: an entry of a mapping that may not be
@@ -71,15 +91,22 @@ pub(crate) async fn handle_pte_fault(
     cx: Cx<'_>,
     mm: MmId,
     va: VirtAddr,
-    write: bool,
+    what: For,
 ) -> Result<Fault, Errno> {
+    let write = what == For::Write;
     let ptl = cx.machine.spin_lock(cx.mm(mm).ptl).await;
     let Some(at) = pte_alloc(cx, mm, va).await else {
         ptl.unlock().await;
         return Err(Errno::ENOMEM);
     };
     let pte = read_pte(cx, at).await;
-    let fault = FaultAt { mm, va, at };
+    let unshare = what == For::Unshare;
+    let fault = FaultAt {
+        mm,
+        va,
+        at,
+        unshare,
+    };
     if pte.is_none() {
         return do_anonymous_page(cx, fault, write, ptl).await;
     }
@@ -87,7 +114,7 @@ pub(crate) async fn handle_pte_fault(
         ptl.unlock().await;
         return do_swap_page(cx, fault, pte, write).await;
     }
-    if write && !pte.writable() {
+    if (write || unshare) && !pte.writable() {
         return do_wp_page(cx, fault, pte, ptl).await;
     }
     // Another thread was faster: only the marks are missing.
@@ -107,6 +134,8 @@ pub(crate) struct FaultAt {
     pub mm: MmId,
     pub va: VirtAddr,
     pub at: PhysAddr,
+    /// The copy is for a reader: it is mapped read-only.
+    pub unshare: bool,
 }
 
 /// Whether the mapping at `va` may be written (`maybe_mkwrite`). `mmap_sem` is held.
@@ -124,7 +153,7 @@ async fn do_anonymous_page<'w>(
     ptl: SpinGuard<'w>,
 ) -> Result<Fault, Errno> {
     let _span = cx.machine.span("do_anonymous_page");
-    let FaultAt { mm, va, at } = fault;
+    let FaultAt { mm, va, at, .. } = fault;
     if !write {
         set_pte_at(cx, mm, va, at, user_pte(cx.zero_page, false, false)).await;
         ptl.unlock().await;
@@ -177,7 +206,7 @@ pub(crate) async fn do_wp_page<'w>(
     ptl: SpinGuard<'w>,
 ) -> Result<Fault, Errno> {
     let _span = cx.machine.span("do_wp_page");
-    let FaultAt { mm, va, at } = fault;
+    let FaultAt { mm, va, .. } = fault;
     let old = pte.pfn();
     let anonymous = cx
         .pages
@@ -185,6 +214,9 @@ pub(crate) async fn do_wp_page<'w>(
         .get(old)
         .is_some_and(|page| page.flags.contains(PageFlags::ANON));
     let mut ptl = ptl;
+    if anonymous && is_exclusive(cx, old).await {
+        return reuse_page(cx, fault, ptl).await;
+    }
     if anonymous && pinned_mapping::kept(cx) {
         cx.bug_on(page_is_marked(cx, old).await, || {
             format!("frame {old} of a mapping that was pinned reaches copy-on-write at {va}")
@@ -213,17 +245,15 @@ pub(crate) async fn do_wp_page<'w>(
             Locked::Busy => false,
             Locked::Yes => {
                 let reuse = may_reuse(cx, old, rule).await && !is_kept(cx, mm, old).await;
+                if reuse {
+                    set_exclusive(cx, old).await;
+                }
                 unlock_page(cx, old).await;
                 reuse
             }
         };
         if reuse {
-            let mut marks = PteFlags::D | PteFlags::A;
-            marks.set(PteFlags::W, may_write(cx, mm, va));
-            update_pte(cx, mm, va, at, move |pte| pte.with(marks)).await;
-            ptl.unlock().await;
-            cx.count("pages reused", 1);
-            return Ok(Fault::Write);
+            return reuse_page(cx, fault, ptl).await;
         }
     }
     get_page(cx, old, Holder::Hand).await;
@@ -241,6 +271,20 @@ pub(crate) async fn do_wp_page<'w>(
     call_hooks(cx, Hooks::COW, Hook::CowEnd { mm, va, page: old }).await;
     put_page(cx, old, Holder::Hand).await;
     result
+}
+
+/// Nobody else has the page: it may be written in place. The page-table lock is held; releases it.
+async fn reuse_page<'w>(cx: Cx<'w>, fault: FaultAt, ptl: SpinGuard<'w>) -> Result<Fault, Errno> {
+    if fault.unshare {
+        ptl.unlock().await;
+        return Ok(Fault::Minor);
+    }
+    let mut marks = PteFlags::D | PteFlags::A;
+    marks.set(PteFlags::W, may_write(cx, fault.mm, fault.va));
+    update_pte(cx, fault.mm, fault.va, fault.at, move |pte| pte.with(marks)).await;
+    ptl.unlock().await;
+    cx.count("pages reused", 1);
+    Ok(Fault::Write)
 }
 
 enum Locked {
@@ -357,7 +401,12 @@ pub fn pte_same(one: Pte, other: Pte) -> bool {
 /// Copies the page and maps the copy, unless the entry changed meanwhile. The caller holds a
 /// reference to `old` and no spinlock.
 async fn wp_page_copy(cx: Cx<'_>, fault: FaultAt, pte: Pte, old: mmu::Pfn) -> Result<Fault, Errno> {
-    let FaultAt { mm, va, at } = fault;
+    let FaultAt {
+        mm,
+        va,
+        at,
+        unshare,
+    } = fault;
     let zero = old == cx.zero_page;
     let new = if zero {
         alloc_zeroed_page(cx).await
@@ -379,12 +428,16 @@ async fn wp_page_copy(cx: Cx<'_>, fault: FaultAt, pte: Pte, old: mmu::Pfn) -> Re
     }
     page_remove_rmap(cx, old).await;
     pass_reference(cx, new, Holder::Hand, Holder::Mapping);
-    let writable = may_write(cx, mm, va);
-    set_pte_at(cx, mm, va, at, user_pte(new, writable, true)).await;
+    let writable = !unshare && may_write(cx, mm, va);
+    set_pte_at(cx, mm, va, at, user_pte(new, writable, !unshare)).await;
     flush_tlb_page(cx, mm, FlushRange::page(va)).await;
     put_page(cx, old, Holder::Mapping).await;
     lru_cache_add(cx, new).await;
     ptl.unlock().await;
+    if unshare {
+        cx.count("pages unshared", 1);
+        return Ok(Fault::Minor);
+    }
     cx.count("copy-on-write breaks", 1);
     Ok(Fault::Write)
 }

@@ -4,25 +4,27 @@ use emu::{Access, Code, Request};
 use mmu::{PhysAddr, Pte, PteFlags, VirtAddr};
 
 use crate::cpuset::CpuSet;
+use crate::exclusive::{SWP_EXCLUSIVE, try_dup};
 use crate::extension::Extensions;
 use crate::flush::{FlushRange, flush_tlb_mm, flush_tlb_page};
 use crate::fork_copy::{Copied, Locks, copy_pinned_page_unlocked, copy_present_page, decow_page};
 use crate::huge::copy_hugetlb_page_range;
 use crate::lock::{MMAP_SEM, PTL, down_write, trylock_page, unlock_page, up_write};
 use crate::mm::{
-    MMAP_BASE, Mm, MmId, VmFlags, Vma, find_entry, pte_alloc, ptep_set_wrprotect, read_pte,
-    set_pte_at, update_pte, user_pte,
+    MMAP_BASE, Mm, MmId, VmFlags, Vma, find_entry, pte_alloc, read_pte, set_pte_at, update_pte,
+    user_pte,
 };
 use crate::page::{
-    Holder, PageFlags, alloc_page, copy_page, get_page, page_add_new_anon_rmap, page_count,
-    page_dup_rmap, page_mapcount, page_remove_rmap, page_step, pass_reference, put_page,
+    Holder, PageFlags, alloc_page, copy_page, get_page_unordered, page_add_new_anon_rmap,
+    page_count, page_dup_rmap_unordered, page_mapcount, page_remove_rmap, page_step,
+    pass_reference, put_page,
 };
 use crate::patch::{Decow, ForkAnon, ForkCopy, Hook, Hooks, call_hooks};
 use crate::pin::{may_be_pinned, root_is_pinned, write_protect_begins, write_protect_ends};
 use crate::rmap::{anon_vma_lock, anon_vma_unlock};
 use crate::swap::{pte_to_swp_entry, swap_duplicate};
 use crate::task::{Pid, Process};
-use crate::{Cx, Errno, context, event, exit, fork_lock, sched};
+use crate::{Cx, Errno, barrier, context, event, exit, fork_lock, sched};
 
 /// Makes a child of the current process that runs `program`.
 pub async fn do_fork<'w>(cx: Cx<'w>, program: Code<'w>) -> Result<Pid, Errno> {
@@ -295,6 +297,9 @@ async fn copy_one_pte<'w>(
     if policy == ForkAnon::CopyIfDmaPinned && may_be_pinned(cx, entry.parent, page).await {
         return copy_present_page(cx, entry, page, locks).await;
     }
+    if policy == ForkAnon::CopyIfExclusivePinned && !try_dup(cx, entry.parent, page).await {
+        return copy_present_page(cx, entry, page, locks).await;
+    }
     let entry = Entry {
         writable: pte.writable(),
         ..entry
@@ -305,10 +310,16 @@ async fn copy_one_pte<'w>(
     let mut copy = first && tested && must_copy(cx, policy, page).await;
     let protects = cx.ask(|patch| patch.fork_write_protects()) != Some(false);
     if entry.writable && protects && !entry.rules.later {
-        ptep_set_wrprotect(cx, entry.parent, entry.va, entry.source).await;
+        barrier::change_pte(cx, entry.parent, entry.va, entry.source, |pte| {
+            pte.without(PteFlags::W)
+        })
+        .await;
     }
-    get_page(cx, page, Holder::Mapping).await;
-    page_dup_rmap(cx, page).await;
+    get_page_unordered(cx, page, Holder::Mapping).await;
+    page_dup_rmap_unordered(cx, page).await;
+    if cx.ask(|patch| patch.fork_barrier()).unwrap_or(true) {
+        barrier::smp_mb(cx).await;
+    }
     if !first {
         copy = tested && must_copy(cx, policy, page).await;
     }
@@ -353,6 +364,10 @@ async fn copy_swap_entry(cx: Cx<'_>, entry: Entry, pte: Pte) {
     if let Some(slot) = pte_to_swp_entry(cx, pte) {
         swap_duplicate(cx, slot).await;
     }
+    let (pte, was) = (pte.without(SWP_EXCLUSIVE), pte);
+    if pte != was {
+        set_pte_at(cx, entry.parent, entry.va, entry.source, pte).await;
+    }
     if !pte.is_none() {
         set_pte_at(cx, entry.child, entry.va, entry.target, pte).await;
     }
@@ -361,7 +376,7 @@ async fn copy_swap_entry(cx: Cx<'_>, entry: Entry, pte: Pte) {
 /// Whether fork copies a page whose entry was writable.
 async fn must_copy(cx: Cx<'_>, policy: ForkAnon, page: mmu::Pfn) -> bool {
     match policy {
-        ForkAnon::Share | ForkAnon::CopyIfDmaPinned => false,
+        ForkAnon::Share | ForkAnon::CopyIfDmaPinned | ForkAnon::CopyIfExclusivePinned => false,
         ForkAnon::CopyIfPinned => page_looks_pinned(cx, page).await,
         ForkAnon::CopyIfRootPinned => root_is_pinned(cx, page).await,
         ForkAnon::CopyIfForeign => count_is_foreign(cx, page).await,
@@ -395,10 +410,7 @@ pub(crate) async fn page_looks_pinned(cx: Cx<'_>, page: mmu::Pfn) -> bool {
 
 /// Whether a pin ever marked the page.
 pub(crate) async fn page_is_marked(cx: Cx<'_>, page: mmu::Pfn) -> bool {
-    page_step(cx, page, emu::Access::Read, |page| {
-        page.flags.contains(PageFlags::GUP)
-    })
-    .await
+    barrier::read_flags(cx, page, |flags| flags.contains(PageFlags::GUP)).await
 }
 
 /// The child gets a copy at once; the parent's entry becomes writable again, and with it the page

@@ -5,7 +5,8 @@ use emu::{Access, Mode};
 use mmu::{Pfn, PhysAddr, Pte, VirtAddr};
 
 use crate::direct_io::DioId;
-use crate::fault::{Fault, handle_mm_fault, handle_pte_fault};
+use crate::exclusive::must_unshare;
+use crate::fault::{Fault, For, handle_mm_fault, handle_pte_fault};
 use crate::fork::page_is_marked;
 use crate::huge::follow_hugetlb_page;
 use crate::lock::{down_read, lock_sleeping, unlock_sleeping, up_read};
@@ -14,7 +15,7 @@ use crate::page::{Holder, PageFlags, get_page_multiple, page_step};
 use crate::page_guard::{self, InPin};
 use crate::patch::{DioGuard, DioPinMode, FastEntry, FastPin, PinMark, ReadPin};
 use crate::pin::{self, Foll};
-use crate::{Cx, Errno, cow_direction, dio_range, pinned_mapping};
+use crate::{Cx, Errno, barrier, cow_direction, dio_range, pinned_mapping};
 
 /// What a pin wants of pages.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +28,8 @@ pub struct Want {
     pub unshare: bool,
     /// Whatever the mapping allows.
     pub force: bool,
+    /// The pin may stay for good (`FOLL_LONGTERM`).
+    pub long_term: bool,
 }
 
 /// Pins `count` pages from `start`, the slow way (`get_user_pages`): under `mmap_sem`, which the
@@ -67,20 +70,21 @@ pub async fn get_user_pages(
         };
         look.want.write |= look.read == ReadPin::Own;
         loop {
-            let write = match follow_page(cx, request, mm, va, look).await {
+            let what = match follow_page(cx, request, mm, va, look).await {
                 Ok(Some(pfn)) => {
                     pages.push(pfn);
                     break;
                 }
                 Ok(None) => return Err(Errno::EAGAIN),
-                Err(write) => write,
+                Err(what) => what,
             };
             let fault = if want.force && cx.mms.borrow()[mm].find_vma(va).is_some() {
-                handle_pte_fault(cx, mm, va, write).await?
+                handle_pte_fault(cx, mm, va, what).await?
             } else {
-                handle_mm_fault(cx, mm, va, write).await?
+                handle_mm_fault(cx, mm, va, what).await?
             };
             match fault {
+                Fault::Write if keeps_asking(cx, mm, va) => {}
                 Fault::Write => {
                     look.want.write = false;
                     look.read = ReadPin::AsAsked;
@@ -127,6 +131,15 @@ fn how_to_read(cx: Cx<'_>, mm: MmId, va: VirtAddr, want: Want) -> ReadPin {
     }
 }
 
+/// Whether the lookup goes on asking for write access after a fault broke copy-on-write: a mapping
+/// that may not be written never grants it (forced access).
+fn keeps_asking(cx: Cx<'_>, mm: MmId, va: VirtAddr) -> bool {
+    let mms = cx.mms.borrow();
+    let vma = mms[mm].find_vma(va);
+    cx.ask(|patch| patch.pin_keeps_asking()) == Some(true)
+        && vma.is_some_and(|vma| vma.flags.contains(VmFlags::WRITE))
+}
+
 async fn page_is_anon(cx: Cx<'_>, pfn: Pfn) -> bool {
     page_step(cx, pfn, Access::Read, |page| {
         page.flags.contains(PageFlags::ANON)
@@ -134,16 +147,16 @@ async fn page_is_anon(cx: Cx<'_>, pfn: Pfn) -> bool {
     .await
 }
 
-/// Looks a page up and takes a reference, if its entry grants the access; else says whether the
-/// fault must be one for writing; nothing at all if the page must not be pinned. A page whose guard
-/// was busy is looked at again under it: another may be mapped by now.
+/// Looks a page up and takes a reference, if its entry grants the access; else says what the fault is
+/// for; nothing at all if the page must not be pinned. A page whose guard was busy is looked at
+/// again under it: another may be mapped by now.
 async fn follow_page(
     cx: Cx<'_>,
     request: Option<DioId>,
     mm: MmId,
     va: VirtAddr,
     look: Look,
-) -> Result<Option<Pfn>, bool> {
+) -> Result<Option<Pfn>, For> {
     let _span = cx.machine.span("follow_page");
     let Want { write, foll, .. } = look.want;
     let ptl = cx.machine.spin_lock(cx.mm(mm).ptl).await;
@@ -162,7 +175,14 @@ async fn follow_page(
         && page_is_anon(cx, pfn).await
     {
         ptl.unlock().await;
-        return Err(true);
+        return Err(For::Write);
+    }
+    if let Some(pfn) = found
+        && !pte.writable()
+        && must_unshare(cx, pfn, look.want).await
+    {
+        ptl.unlock().await;
+        return Err(For::Unshare);
     }
     if let Some(pfn) = found {
         if !cow_direction::claim(cx, mm, pfn).await {
@@ -186,11 +206,11 @@ async fn follow_page(
             }
             unlock_sleeping(cx, lock, mode, cx.machine.context()).await;
             pin::release_page(cx, pfn, foll).await;
-            return Err(write);
+            return Err(write.into());
         }
     }
     ptl.unlock().await;
-    found.map(Some).ok_or(write)
+    found.map(Some).ok_or(write.into())
 }
 
 /// Leaves on a page that was just pinned under the page-table lock what the kernel wants there.
@@ -215,7 +235,11 @@ pub(crate) fn grants(pte: Pte, write: bool) -> Option<Pfn> {
 
 /// Sets the sticky mark, if it is not there yet.
 async fn mark_pinned(cx: Cx<'_>, pfn: Pfn) {
-    set_mark(cx, pfn).await;
+    if cx.machine.size().store_buffers {
+        barrier::change_flags(cx, pfn, |page| page.flags |= PageFlags::GUP).await;
+    } else {
+        set_mark(cx, pfn).await;
+    }
 }
 
 /// The same, and tells whether it had to.
@@ -255,6 +279,7 @@ pub async fn pin_pages(
         foll: pin::of_direct_io(cx),
         unshare: unshares == Some(FastEntry::Anonymous),
         force: false,
+        long_term: false,
     };
     if how != FastPin::Absent {
         gup_fast(cx, mm, start, count, want, how, &mut pages).await;
@@ -305,6 +330,7 @@ pub(crate) async fn pin_registered(
         foll,
         unshare: false,
         force: false,
+        long_term: true,
     };
     let how = cx.ask(|patch| patch.fast_pin()).unwrap_or(FastPin::Absent);
     if foll == Foll::Pin && how != FastPin::Absent {
@@ -392,7 +418,8 @@ async fn gup_pte(cx: Cx<'_>, at: PhysAddr, want: Want, how: FastPin, read: ReadP
         return Some(pfn);
     }
     let mut write = want.write || how == FastPin::WritableOnly || read == ReadPin::Own;
-    let pfn = grants(read_pte(cx, at).await, write)?;
+    let seen = read_pte(cx, at).await;
+    let pfn = grants(seen, write)?;
     if !write && read != ReadPin::AsAsked && page_is_anon(cx, pfn).await {
         if read == ReadPin::OwnAnonymousMasked {
             return None;
@@ -400,12 +427,41 @@ async fn gup_pte(cx: Cx<'_>, at: PhysAddr, want: Want, how: FastPin, read: ReadP
         write = true;
         grants(read_pte(cx, at).await, write).filter(|now| *now == pfn)?;
     }
-    pin::grab_page(cx, pfn, want.foll).await;
-    if matches!(how, FastPin::Plain | FastPin::WritableOnly) {
-        return Some(pfn);
+    if how != FastPin::Recheck {
+        pin::grab_page(cx, pfn, want.foll).await;
+    } else if !pin::try_grab_folio(cx, pfn, want.foll).await {
+        return None;
     }
-    mark_pinned(cx, pfn).await;
-    if how == FastPin::MarkAndRecheck && grants(read_pte(cx, at).await, write) != Some(pfn) {
+    let keep = match how {
+        FastPin::Absent
+        | FastPin::Marked
+        | FastPin::MarkedIfAnon
+        | FastPin::Plain
+        | FastPin::WritableOnly => seen.writable() || !must_unshare(cx, pfn, want).await,
+        FastPin::Recheck => {
+            let ordered = cx.ask(|patch| patch.share_barriers()) == Some(true);
+            if ordered {
+                barrier::smp_mb(cx).await;
+            }
+            let same = read_pte(cx, at).await == seen;
+            if ordered {
+                barrier::smp_mb(cx).await;
+            }
+            same && (seen.writable() || !must_unshare(cx, pfn, want).await)
+        }
+        FastPin::Mark => {
+            mark_pinned(cx, pfn).await;
+            true
+        }
+        FastPin::MarkAndRecheck => {
+            mark_pinned(cx, pfn).await;
+            if cx.ask(|patch| patch.pin_barrier()).unwrap_or(true) {
+                barrier::smp_mb(cx).await;
+            }
+            grants(read_pte(cx, at).await, write) == Some(pfn)
+        }
+    };
+    if !keep {
         pin::release_page(cx, pfn, want.foll).await;
         cx.count("fast pins undone", 1);
         return None;
@@ -432,25 +488,41 @@ async fn gup_huge_pmd(
         return;
     };
     let first = head + va.page().index_in_large();
-    if matches!(how, FastPin::Plain | FastPin::WritableOnly) && want.foll == Foll::Get {
+    if matches!(
+        how,
+        FastPin::Plain | FastPin::Recheck | FastPin::WritableOnly
+    ) && want.foll == Foll::Get
+    {
         get_page_multiple(cx, first, count as u32, Holder::Pin).await;
         cx.count("huge pin atomics", 1);
+        if how == FastPin::Recheck && read_pte(cx, at).await != pte {
+            for frame in 0..count as u32 {
+                pin::release_page(cx, first + frame, want.foll).await;
+            }
+            cx.count("fast pins undone", 1);
+            return;
+        }
         pages.extend((0..count as u32).map(|frame| first + frame));
         return;
     }
     for frame in 0..count as u32 {
         let pfn = first + frame;
         pin::grab_page(cx, pfn, want.foll).await;
-        let marks = !matches!(how, FastPin::Plain | FastPin::WritableOnly);
+        let marks = matches!(how, FastPin::Mark | FastPin::MarkAndRecheck);
         let marked = marks && set_mark(cx, pfn).await;
         cx.count("huge pin atomics", 1 + u64::from(marked));
-        if how == FastPin::MarkAndRecheck {
-            cx.count("huge pin barriers", 1);
-            if grants(read_pte(cx, at).await, write) != Some(head) {
-                pin::release_page(cx, pfn, want.foll).await;
-                cx.count("fast pins undone", 1);
-                return;
+        let keep = match how {
+            FastPin::Recheck => read_pte(cx, at).await == pte,
+            FastPin::MarkAndRecheck => {
+                cx.count("huge pin barriers", 1);
+                grants(read_pte(cx, at).await, write) == Some(head)
             }
+            _ => true,
+        };
+        if !keep {
+            pin::release_page(cx, pfn, want.foll).await;
+            cx.count("fast pins undone", 1);
+            return;
         }
         pages.push(pfn);
     }

@@ -335,6 +335,18 @@ pub async fn copy_hugetlb_page_range(
     child: MmId,
     vma: &Vma,
 ) -> Result<(), Errno> {
+    let counted = cx.ask(|patch| patch.huge_write_protect_seq()) == Some(true);
+    if counted {
+        pin::write_protect_begins(cx, parent).await;
+    }
+    let copied = copy_huge_entries(cx, parent, child, vma).await;
+    if counted {
+        pin::write_protect_ends(cx, parent).await;
+    }
+    copied
+}
+
+async fn copy_huge_entries(cx: Cx<'_>, parent: MmId, child: MmId, vma: &Vma) -> Result<(), Errno> {
     let _span = cx.machine.span("copy_hugetlb_page_range");
     let mut va = vma.start;
     while va < vma.end {
@@ -374,8 +386,11 @@ async fn copy_huge_entry<'w>(
     to.update(cx, move |_| shared).await;
     let policy = cx.ask(|patch| patch.fork_huge_page());
     let copies = pte.writable()
-        && policy == Some(ForkAnon::CopyIfPinned)
-        && page_looks_pinned(cx, page).await;
+        && match policy {
+            Some(ForkAnon::CopyIfPinned) => page_looks_pinned(cx, page).await,
+            Some(ForkAnon::CopyIfDmaPinned) => pin::may_be_pinned(cx, from.mm, page).await,
+            _ => false,
+        };
     if !copies {
         src_ptl.unlock().await;
         dst_ptl.unlock().await;

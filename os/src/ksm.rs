@@ -8,6 +8,7 @@ use emu::{Access, Object, Request};
 use mmu::{PAGE_SIZE, Pfn, PhysAddr, Pte, PteFlags, SECTOR_SIZE, VirtAddr};
 
 use crate::Cx;
+use crate::exclusive::{is_exclusive, try_share};
 use crate::fault::pte_same;
 use crate::flush::{FlushRange, flush_tlb_page};
 use crate::lock::{down_read, trylock_page, unlock_page, up_read};
@@ -116,10 +117,12 @@ async fn write_protect_page(cx: Cx<'_>, item: Item) -> Option<Pte> {
         ptl.unlock().await;
         return None;
     }
+    let exclusive = is_exclusive(cx, pfn).await;
     let old = set_pte_at(cx, mm, va, at, Pte::NONE).await;
     flush_tlb_page(cx, mm, FlushRange::page(va)).await;
-    let foreign =
-        rule == Some(MergeRule::ClearThenCount) && has_foreign_references(cx, pfn, 0).await;
+    let foreign = rule == Some(MergeRule::ClearThenCount)
+        && has_foreign_references(cx, pfn, 0).await
+        || exclusive && !try_share(cx, pfn).await;
     let new = if foreign {
         old
     } else {

@@ -5,6 +5,7 @@
 //! the page cache, signals other than those that end a process.
 
 pub mod access_vm;
+mod barrier;
 mod bio;
 mod clear_refs;
 pub mod context;
@@ -15,6 +16,7 @@ pub mod direct_io;
 mod dump;
 mod errno;
 mod event;
+mod exclusive;
 pub mod exit;
 mod extension;
 pub mod fault;

@@ -6,7 +6,7 @@ use mmu::{PAGES_PER_LARGE, Pfn, PhysAddr};
 
 use crate::extension::Extensions;
 use crate::vmscan::try_to_free_pages;
-use crate::{Cx, MmId, dio_range, pinned_mapping};
+use crate::{Cx, MmId, barrier, dio_range, exclusive, pinned_mapping};
 
 bitflags! {
     /// Flags of a frame, as in Linux.
@@ -34,6 +34,8 @@ bitflags! {
         const KSM = 1 << 13;
         /// The head of a huge page (PG_compound): the 511 frames that follow are its own.
         const COMPOUND = 1 << 12;
+        /// One address space alone has it (PG_anon_exclusive).
+        const EXCLUSIVE = 1 << 16;
     }
 }
 
@@ -318,6 +320,15 @@ pub fn get_page_multiple<'w>(
     })
 }
 
+/// As [`get_page`], by an operation that orders nothing: others may see it later.
+pub(crate) async fn get_page_unordered(cx: Cx<'_>, pfn: Pfn, holder: Holder) {
+    if cx.machine.size().store_buffers {
+        barrier::add_count(cx, pfn, holder, 1, 0).await;
+    } else {
+        get_page(cx, pfn, holder).await;
+    }
+}
+
 /// Takes a reference unless the page is free (`get_page_unless_zero`): what a path may do that
 /// came without a lock.
 #[track_caller]
@@ -327,8 +338,9 @@ pub fn get_page_unless_zero<'w>(
     holder: Holder,
 ) -> impl Future<Output = bool> + 'w {
     page_step(cx, pfn, Access::Update, move |page| {
-        let alive = page.count > 0;
-        if alive && !page.flags.contains(PageFlags::RESERVED) {
+        let reserved = page.flags.contains(PageFlags::RESERVED);
+        let alive = page.count > 0 || reserved;
+        if alive && !reserved {
             page.count += 1;
             page.held[holder as usize] += 1;
         }
@@ -374,6 +386,15 @@ pub fn page_dup_rmap<'w>(cx: Cx<'w>, pfn: Pfn) -> impl Future<Output = i32> + 'w
     })
 }
 
+/// As [`page_dup_rmap`], by an operation that orders nothing.
+pub(crate) async fn page_dup_rmap_unordered(cx: Cx<'_>, pfn: Pfn) {
+    if cx.machine.size().store_buffers {
+        barrier::change_mapcount(cx, pfn, |page| page.mapcount += 1).await;
+    } else {
+        page_dup_rmap(cx, pfn).await;
+    }
+}
+
 /// One entry fewer maps the page (`page_remove_rmap`).
 #[track_caller]
 pub fn page_remove_rmap<'w>(cx: Cx<'w>, pfn: Pfn) -> impl Future<Output = i32> + 'w {
@@ -411,8 +432,9 @@ pub fn page_add_new_anon_rmap<'w>(
 ) -> impl Future<Output = ()> + 'w {
     let va = mmu::VirtAddr::new(index * mmu::PAGE_SIZE as u64);
     let marked = pinned_mapping::kept(cx) && pinned_mapping::is_marked(&cx.mms.borrow()[mm], va);
+    let flags = exclusive::of_new_page(cx);
     page_step(cx, pfn, Access::Write, move |page| {
-        page.flags |= PageFlags::ANON;
+        page.flags |= flags;
         page.flags.set(PageFlags::GUP, marked);
         page.mapping = Some(mm);
         page.index = index;

@@ -61,6 +61,10 @@ pub trait Patch: Sync {
     fn write_protect_seq_again(&self) -> Option<bool> {
         None
     }
+    /// The same, over a mapping of huge pages.
+    fn huge_write_protect_seq(&self) -> Option<bool> {
+        None
+    }
     /// Who takes pins that are counted apart from references.
     fn dma_pins(&self) -> Option<DmaPins> {
         None
@@ -201,6 +205,40 @@ pub trait Patch: Sync {
         None
     }
 
+    /// Whether the kernel remembers which anonymous pages one address space alone has.
+    fn anon_exclusive(&self) -> Option<bool> {
+        None
+    }
+    /// Whether new pages have that mark.
+    fn new_pages_exclusive(&self) -> Option<bool> {
+        None
+    }
+    /// Which pages a pin that reads has un-shared first.
+    fn unshare(&self) -> Option<Unshare> {
+        None
+    }
+    /// Whether the mark is left to pages that may be pinned.
+    fn share_tests_pins(&self) -> Option<bool> {
+        None
+    }
+    /// Whether loss of that mark and the lockless pin have barriers against each other.
+    fn share_barriers(&self) -> Option<bool> {
+        None
+    }
+    /// Whether a slow pin for writing asks for write access until it has it, also after a fault that
+    /// broke copy-on-write.
+    fn pin_keeps_asking(&self) -> Option<bool> {
+        None
+    }
+    /// Whether the lockless pin has a barrier between its mark and its second look.
+    fn pin_barrier(&self) -> Option<bool> {
+        None
+    }
+    /// Whether fork has a barrier between the loss of write access and its test.
+    fn fork_barrier(&self) -> Option<bool> {
+        None
+    }
+
     /// The places where [`Patch::at`] wants to be called.
     fn hooks(&self) -> Hooks {
         Hooks::empty()
@@ -267,6 +305,8 @@ pub enum ForkAnon {
     CopyIfForeignLocked,
     /// Copy it if it may be pinned by a count of pins; the parent's entry is not touched.
     CopyIfDmaPinned,
+    /// The same, if this address space alone has it; else share it.
+    CopyIfExclusivePinned,
     /// Copy it if any page of its root is pinned.
     CopyIfRootPinned,
 }
@@ -385,6 +425,19 @@ pub enum SwapInsertion {
     CountIsMapped,
     /// Those that have no reference but of mappings and of reclaim itself.
     CountIsMappings,
+    /// Those that no pin is counted for.
+    NotPinned,
+}
+
+/// See [`Patch::unshare`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unshare {
+    /// None.
+    Never,
+    /// Anonymous pages that others may have, for pins that are counted apart.
+    Anonymous,
+    /// And whatever else a store would replace, for pins that stay.
+    LongTerm,
 }
 
 /// See [`Patch::unmap_rule`].
@@ -433,6 +486,9 @@ pub enum FastPin {
     Marked,
     /// Only of pages that are marked or not anonymous.
     MarkedIfAnon,
+    /// Read the entry, take a reference, and read the entry again; if it has changed, undo and go the
+    /// slow way.
+    Recheck,
     /// And mark the page.
     Mark,
     /// And mark the page, then read the entry again; without the access, undo and go the slow way.

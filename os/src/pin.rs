@@ -8,9 +8,11 @@ use mmu::Pfn;
 
 use crate::context::mm_object;
 use crate::mm::Mm;
-use crate::page::{Holder, PageFlags, get_page, page_count, page_step, put_page};
+use crate::page::{
+    Holder, PageFlags, get_page_unless_zero, get_page_unordered, page_count, put_page,
+};
 use crate::patch::DmaPins;
-use crate::{Cx, MmId, cow_direction};
+use crate::{Cx, MmId, barrier, cow_direction};
 
 /// What a pin adds to the count of a page.
 pub const GUP_PIN_COUNTING_BIAS: i32 = 1024;
@@ -43,20 +45,29 @@ pub(crate) fn of_registration(cx: Cx<'_>) -> Foll {
 /// Takes a reference or a pin (`try_grab_page`).
 pub(crate) async fn grab_page(cx: Cx<'_>, pfn: Pfn, foll: Foll) {
     if foll == Foll::Get {
-        get_page(cx, pfn, Holder::Pin).await;
+        get_page_unordered(cx, pfn, Holder::Pin).await;
         count_at_root(cx, pfn, 1).await;
         return;
     }
-    page_step(cx, pfn, Access::Update, |page| {
-        if !page.flags.contains(PageFlags::RESERVED) {
-            page.pins += 1;
-            page.count += GUP_PIN_COUNTING_BIAS;
-            page.held[Holder::Pin as usize] += 1;
-        }
-        page.count
-    })
-    .await;
-    cx.oracles.reference_taken(cx, pfn, Holder::Pin);
+    barrier::add_count(cx, pfn, Holder::Pin, GUP_PIN_COUNTING_BIAS, 1).await;
+}
+
+/// The same for a path that holds no lock (`try_grab_folio`); false: the page is free. The reference is
+/// taken by an operation that is a barrier, what makes a pin of it is added by one that is none.
+pub(crate) async fn try_grab_folio(cx: Cx<'_>, pfn: Pfn, foll: Foll) -> bool {
+    if !get_page_unless_zero(cx, pfn, Holder::Pin).await {
+        return false;
+    }
+    if foll == Foll::Pin {
+        barrier::change_count(cx, pfn, |page| {
+            if !page.flags.contains(PageFlags::RESERVED) {
+                page.pins += 1;
+                page.count += GUP_PIN_COUNTING_BIAS - 1;
+            }
+        })
+        .await;
+    }
+    true
 }
 
 /// Gives it back (`put_page`, `unpin_user_page`).

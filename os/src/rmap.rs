@@ -7,6 +7,7 @@
 use emu::SpinGuard;
 use mmu::{PAGE_SIZE, Pfn, Pte, PteFlags, VirtAddr};
 
+use crate::exclusive::{SWP_EXCLUSIVE, is_exclusive, try_share};
 use crate::flush::{FlushRange, flush_tlb_page};
 use crate::mm::{MmId, find_entry, read_pte, set_pte_at, update_pte};
 use crate::page::{Holder, PageFlags, page_mapcount, page_remove_rmap, page_step, put_page};
@@ -107,8 +108,15 @@ async fn try_to_unmap_one(cx: Cx<'_>, pfn: Pfn, mm: MmId, va: VirtAddr) -> Unmap
         cx.count("unmaps refused", 1);
         return Unmap::Fail;
     }
+    let exclusive = is_exclusive(cx, pfn).await;
     let old = set_pte_at(cx, mm, va, at, Pte::NONE).await;
     flush_tlb_page(cx, mm, FlushRange::page(va)).await;
+    if exclusive && !try_share(cx, pfn).await {
+        set_pte_at(cx, mm, va, at, old).await;
+        ptl.unlock().await;
+        cx.count("unmaps refused", 1);
+        return Unmap::Fail;
+    }
     if rule == UnmapRule::ClearThenCount && has_foreign_references(cx, pfn, 0).await {
         set_pte_at(cx, mm, va, at, old).await;
         ptl.unlock().await;
@@ -123,7 +131,12 @@ async fn try_to_unmap_one(cx: Cx<'_>, pfn: Pfn, mm: MmId, va: VirtAddr) -> Unmap
     }
     let entry = swap_cache_entry(cx, pfn).expect("only pages of the swap cache are unmapped");
     swap_duplicate(cx, entry).await;
-    set_pte_at(cx, mm, va, at, Pte::swap(entry)).await;
+    let mark = if exclusive {
+        SWP_EXCLUSIVE
+    } else {
+        PteFlags::empty()
+    };
+    set_pte_at(cx, mm, va, at, Pte::swap(entry).with(mark)).await;
     page_remove_rmap(cx, pfn).await;
     put_page(cx, pfn, Holder::Mapping).await;
     ptl.unlock().await;

@@ -361,7 +361,7 @@ impl<'w> Setup<'w> {
     fn mapped_frame(&self, mm: MmId, va: VirtAddr, frame: mmu::Pfn) {
         let mut pages = self.cx.pages.borrow_mut();
         let it = pages.get_mut(frame);
-        it.flags |= PageFlags::ANON;
+        it.flags |= crate::exclusive::of_new_page(self.cx);
         it.mapping = Some(mm);
         it.index = va.page().get();
         it.mapcount = 1;

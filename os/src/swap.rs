@@ -10,6 +10,7 @@
 use emu::{Access, Kind, LockId, Object, Request, Word};
 use mmu::{Pfn, Pte, PteFlags, PteKind, SwapEntry};
 
+use crate::exclusive::{SWP_EXCLUSIVE, set_exclusive};
 use crate::fault::{Fault, FaultAt, do_wp_page, pte_same};
 use crate::lock::{lock_page, trylock_page, unlock_page};
 use crate::mm::{read_pte, set_pte_at, user_pte};
@@ -18,7 +19,7 @@ use crate::page::{
 };
 use crate::pagevec::lru_cache_add;
 use crate::patch::WpReuse;
-use crate::{Cx, Errno};
+use crate::{Cx, Errno, exclusive};
 
 /// A slot of the area.
 #[derive(Clone, Copy, Debug)]
@@ -467,8 +468,12 @@ pub(crate) async fn do_swap_page(
         return Ok(Fault::Minor);
     }
     let rule = cx.ask(|patch| patch.wp_reuse()).unwrap_or(WpReuse::Counts);
-    let mut writable = false;
-    if write {
+    let alone = seen.flags().contains(SWP_EXCLUSIVE);
+    if alone {
+        set_exclusive(cx, pfn).await;
+    }
+    let mut writable = write && alone;
+    if write && !alone && !exclusive::kept(cx) {
         writable = match rule {
             WpReuse::Counts => can_share_swap_page(cx, pfn).await,
             _ => reuse_swap_page(cx, pfn).await,

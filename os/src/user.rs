@@ -8,7 +8,9 @@ use crate::file::{self, Fd};
 use crate::mm::VmFlags;
 use crate::registration::{self, RegionId};
 use crate::task::{ExitStatus, Pid, ProcessId, Signal};
-use crate::{Cx, Errno, access_vm, clear_refs, event, exit, fork, futex, irq, sched, uaccess};
+use crate::{
+    Cx, Errno, access_vm, clear_refs, event, exit, fork, futex, irq, sched, uaccess, vmscan,
+};
 
 /// A program in user mode. It is a handle: which task acts is known from the CPU that acts.
 #[derive(Clone, Copy)]
@@ -33,6 +35,8 @@ pub enum Advice {
     DoFork,
     /// Drop the contents.
     DontNeed,
+    /// Reclaim the pages now (`MADV_PAGEOUT`).
+    PageOut,
 }
 
 /// The pieces of a range that lie in one 512-byte sector each: address, offset from the start,
@@ -243,6 +247,10 @@ impl<'w> User<'w> {
             Advice::DoFork => false,
             Advice::DontNeed => {
                 exit::madvise_dontneed(self.cx, start, end).await;
+                return Ok(());
+            }
+            Advice::PageOut => {
+                vmscan::madvise_pageout(self.cx, start, end).await;
                 return Ok(());
             }
         };

@@ -5,12 +5,15 @@
 //! once, where an entry is unmapped, and not by a walk of their own before.
 
 use emu::Access;
-use mmu::Pfn;
+use mmu::{PAGE_SIZE, Pfn, PteFlags, VirtAddr};
 
-use crate::lock::{trylock_page, unlock_page};
+use crate::gup::grants;
+use crate::lock::{down_read, trylock_page, unlock_page, up_read};
+use crate::mm::{MmId, find_entry, read_pte, update_pte};
 use crate::page::{Holder, PageFlags, page_count, page_mapcount, page_step, put_page};
 use crate::pagevec::lru_add_drain;
 use crate::patch::SwapInsertion;
+use crate::pin::GUP_PIN_COUNTING_BIAS;
 use crate::rmap::{Unmap, has_foreign_references, try_to_unmap};
 use crate::swap::{add_to_swap, delete_from_swap_cache_if, swap_cache_entry, swap_writepage};
 use crate::{Cx, irq};
@@ -47,6 +50,40 @@ pub async fn try_to_free_pages(cx: Cx<'_>) {
     }
 }
 
+/// Reclaim by who no longer uses the pages from `start` to `end` (`MADV_PAGEOUT`): those that nobody
+/// else maps.
+pub async fn madvise_pageout(cx: Cx<'_>, start: VirtAddr, end: VirtAddr) {
+    let _span = cx.machine.span("madvise_pageout");
+    let mm = cx.current_mm();
+    let sem = cx.mm(mm).mmap_sem;
+    down_read(cx, sem).await;
+    lru_add_drain(cx).await;
+    let mut va = start;
+    while va < end {
+        if let Some(pfn) = isolate_mapped(cx, mm, va).await {
+            let _span = cx.machine.span("shrink_page_list");
+            shrink_isolated_page(cx, pfn).await;
+        }
+        va = va + PAGE_SIZE as u64;
+    }
+    up_read(cx, sem).await;
+}
+
+/// Clears the accessed mark of an entry, and isolates the page if it is mapped nowhere else.
+async fn isolate_mapped(cx: Cx<'_>, mm: MmId, va: VirtAddr) -> Option<Pfn> {
+    let ptl = cx.machine.spin_lock(cx.mm(mm).ptl).await;
+    let mut isolated = None;
+    if let Some(at) = find_entry(cx, mm, va).await
+        && let Some(pfn) = grants(read_pte(cx, at).await, false)
+        && page_mapcount(cx, pfn).await == 1
+    {
+        update_pte(cx, mm, va, at, |pte| pte.without(PteFlags::A)).await;
+        isolated = isolate_lru_page(cx, pfn).await.then_some(pfn);
+    }
+    ptl.unlock().await;
+    isolated
+}
+
 /// One page of `shrink_page_list`.
 pub async fn shrink_page(cx: Cx<'_>, pfn: Pfn) -> Scan {
     let _span = cx.machine.span("shrink_page_list");
@@ -54,6 +91,10 @@ pub async fn shrink_page(cx: Cx<'_>, pfn: Pfn) -> Scan {
     if !isolate_lru_page(cx, pfn).await {
         return Scan::Kept;
     }
+    shrink_isolated_page(cx, pfn).await
+}
+
+async fn shrink_isolated_page(cx: Cx<'_>, pfn: Pfn) -> Scan {
     let mut scan = Scan::Kept;
     if trylock_page(cx, pfn).await {
         let (result, locked) = shrink_locked_page(cx, pfn).await;
@@ -141,6 +182,7 @@ async fn may_be_inserted(cx: Cx<'_>, pfn: Pfn) -> bool {
             let mapped = page_mapcount(cx, pfn).await > 0;
             page_count(cx, pfn).await <= i32::from(mapped)
         }
+        SwapInsertion::NotPinned => page_count(cx, pfn).await < GUP_PIN_COUNTING_BIAS,
         SwapInsertion::CountIsMappings => !has_foreign_references(cx, pfn, 0).await,
     };
     if !may {

@@ -16,7 +16,11 @@ static SPIN: LockClass = LockClass {
 fn kernel<'w>(cpus: u16) -> Kernel<'w> {
     Kernel::new(Config {
         costs: Costs::preset("skylake-2s").expect("compiled in"),
-        size: Size { cpus, frames: 1024 },
+        size: Size {
+            cpus,
+            frames: 1024,
+            store_buffers: false,
+        },
         patches: Vec::new(),
         flush: os::flush::ALL[0],
     })

@@ -13,6 +13,7 @@ fn kernel<'w>(patches: &[&str], flush: &str) -> Kernel<'w> {
         size: Size {
             cpus: 2,
             frames: 4096,
+            store_buffers: false,
         },
         patches: patches.iter().map(patch).collect(),
         flush: *flush.expect("listed"),

@@ -6,7 +6,11 @@ use os::{Config, Kernel, User};
 fn config(cpus: u16) -> Config {
     Config {
         costs: Costs::preset("skylake-2s").expect("compiled in"),
-        size: Size { cpus, frames: 4096 },
+        size: Size {
+            cpus,
+            frames: 4096,
+            store_buffers: false,
+        },
         patches: Vec::new(),
         flush: os::flush::ALL[0],
     }

@@ -2,10 +2,10 @@
 
 use crate::Reproducer;
 use crate::repro::{
-    dio_batches, dio_crossed, dio_exit, dio_fork, dio_rev, dirty_loss, dma_thread, fork_cost,
-    fork_list, fork_pressure, fork_write, forkscrew, forkscrew_reverse, huge, huge_file, ksm,
-    lost_update, page_batch, poke, snap, soft_dirty, swap_count, swap_entry, swap_fork, swap_ro,
-    takeover, vendor_512,
+    dio_batches, dio_crossed, dio_exit, dio_fork, dio_rev, dirty_loss, dma_thread, exclusive,
+    fork_cost, fork_list, fork_pressure, fork_write, forkscrew, forkscrew_reverse, huge, huge_file,
+    ksm, lost_update, page_batch, pin_read, poke, snap, soft_dirty, swap_count, swap_entry,
+    swap_fork, swap_ro, takeover, vendor_512,
 };
 
 /// Everything there is, in the order of the record.
@@ -37,4 +37,6 @@ pub const CATALOGUE: &[&dyn Reproducer] = &[
     &ksm::Ksm,
     &poke::Poke,
     &soft_dirty::SoftDirty,
+    &exclusive::Exclusive,
+    &pin_read::PinRead,
 ];

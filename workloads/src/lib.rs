@@ -64,6 +64,10 @@ pub trait Reproducer: Sync {
     fn memory_mib(&self, _params: &Params) -> u64 {
         64
     }
+    /// Whether CPUs have store buffers: others may see late what kernels write without a barrier.
+    fn store_buffers(&self, _params: &Params) -> bool {
+        false
+    }
     /// What it must give.
     fn verdicts(&self) -> &'static [Verdict] {
         &[]

@@ -1,6 +1,6 @@
 //! Lanes: actors as small numbers, so that sets of them are words.
 
-use crate::{ActorId, Object, Role, Touch};
+use crate::{ActorId, CpuId, Object, Role, Touch};
 
 /// An actor of a small machine, as a bit position.
 pub(crate) type Lane = u8;
@@ -17,7 +17,7 @@ pub(crate) type Touched = (u64, Touch);
 /// What a step touched, each object once.
 pub(crate) type Footprint = std::sync::Arc<[Touched]>;
 
-/// The lanes of a machine: two a CPU, then the devices.
+/// The lanes of a machine: two a CPU, then the devices, and the store buffers last.
 #[derive(Clone, Copy)]
 pub(crate) struct Lanes {
     cpus: u16,
@@ -31,15 +31,21 @@ impl Lanes {
 
     /// The lane of an actor; `None` if the machine has more devices than a search can tell apart.
     pub fn of(self, actor: ActorId) -> Option<Lane> {
+        if let Some(cpu) = actor.buffer_of() {
+            let lane = MOST_LANES - 1 - usize::from(cpu.0);
+            return (lane >= self.buffers()).then_some(lane as Lane);
+        }
         let lane = match actor.role() {
             Role::Device(slot) => 2 * usize::from(self.cpus) + slot,
             _ => usize::from(actor.raw()),
         };
-        (lane < MOST_LANES).then_some(lane as Lane)
+        (lane < self.buffers()).then_some(lane as Lane)
     }
 
     pub fn actor(self, lane: Lane) -> ActorId {
-        if self.is_device(lane) {
+        if usize::from(lane) >= self.buffers() {
+            ActorId::store_buffer(CpuId((MOST_LANES - 1) as u16 - u16::from(lane)))
+        } else if self.is_device(lane) {
             ActorId::device(usize::from(lane) - 2 * usize::from(self.cpus))
         } else {
             ActorId::from_raw(u16::from(lane))
@@ -63,6 +69,12 @@ impl Lanes {
     /// Whether steps of the two lanes depend on each other whatever they touch.
     pub fn same_cpu(self, one: Lane, other: Lane) -> bool {
         one == other || self.sibling(one) == Some(other)
+    }
+
+    /// Store buffers have the last lanes, from this one on; eight are kept for transfers.
+    fn buffers(self) -> usize {
+        let cpus = usize::from(self.cpus);
+        (MOST_LANES - cpus).max(2 * cpus + 8)
     }
 
     /// Lanes of CPUs and their interrupts.
@@ -110,7 +122,6 @@ pub(crate) fn conflict(one: &[Touched], other: &[Touched]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::CpuId;
 
     #[test]
     fn a_lane_and_its_actor_name_each_other() {
@@ -119,6 +130,7 @@ mod tests {
             ActorId::cpu(CpuId(2)),
             ActorId::irq(CpuId(0)),
             ActorId::device(4),
+            ActorId::store_buffer(CpuId(2)),
         ] {
             let lane = lanes.of(actor).expect("few enough");
             assert_eq!(lanes.actor(lane), actor);

@@ -1,6 +1,7 @@
 //! Patches, one a file, listed in [`ALL`]; base kernels ([`KERNELS`]), each a list of patches on
 //! v2.6.18; and the rows of the verdict matrix that stand for whole configurations ([`ROWS`]).
 
+mod anon_exclusive;
 mod clear_refs_keeps_pinned;
 mod copy_if_foreign;
 mod copy_if_foreign_locked;
@@ -19,11 +20,14 @@ mod direct_io_pins;
 mod dma_pins;
 mod dontcow_advice;
 mod drain_first;
+mod exclusive_barriers;
 mod fast_entry_unshares;
 mod fast_entry_unshares_anon;
 mod fast_gup;
+mod fast_pin_recheck;
 mod fork_copy_atomic;
 mod fork_copy_dma_pinned;
+mod fork_copy_huge_pinned;
 mod fork_copy_leaks;
 mod fork_copy_unlocked;
 mod fork_enomem_leaks;
@@ -36,11 +40,13 @@ mod high_page_tables;
 mod huge_fork_keeps_lock;
 mod huge_lock_new;
 mod huge_lock_old;
+mod huge_write_protect_seq;
 mod ksm_clear_then_count;
 mod ksm_count_first;
 mod mmap_sem_once;
 mod mmap_sem_over_io;
 pub mod mutations;
+mod no_swap_dma_pinned;
 mod no_swap_posted;
 mod no_swap_referenced;
 mod only_reference;
@@ -55,6 +61,7 @@ mod pg_gup_fast;
 mod pg_gup_huge;
 mod pg_gup_recheck;
 mod pg_gup_write;
+mod pin_keeps_asking;
 mod pin_referenced;
 mod pinned_mappings;
 mod pins_hold_fork_lock;
@@ -66,6 +73,8 @@ mod reuse_swap_page;
 mod submit_each_batch;
 mod unmap_count_first;
 mod unmap_recheck;
+mod unshare_anonymous;
+mod unshare_long_term;
 mod wait_for_page_lock;
 mod write_pinned;
 mod write_protect_seq;
@@ -84,6 +93,7 @@ pub const ALL: &[&dyn Patch] = &[
     &huge_fork_keeps_lock::HugeForkKeepsLock,
     &huge_lock_new::HugeLockNew,
     &huge_lock_old::HugeLockOld,
+    &huge_write_protect_seq::HugeWriteProtectSeq,
     &reuse_swap_page::ReuseSwapPage,
     &count_is_one::CountIsOne,
     &no_swap_posted::NoSwapPosted,
@@ -141,6 +151,14 @@ pub const ALL: &[&dyn Patch] = &[
     &direct_io_pins::DirectIoPins,
     &fork_copy_dma_pinned::ForkCopyDmaPinned,
     &write_protect_seq::WriteProtectSeq,
+    &anon_exclusive::AnonExclusive,
+    &exclusive_barriers::ExclusiveBarriers,
+    &fast_pin_recheck::FastPinRecheck,
+    &fork_copy_huge_pinned::ForkCopyHugePinned,
+    &no_swap_dma_pinned::NoSwapDmaPinned,
+    &pin_keeps_asking::PinKeepsAsking,
+    &unshare_anonymous::UnshareAnonymous,
+    &unshare_long_term::UnshareLongTerm,
 ];
 
 /// A base kernel.
@@ -196,7 +214,7 @@ pub const KERNELS: &[BaseKernel] = &[
     },
     BaseKernel {
         name: "v5.11",
-        about: "v5.9, whose lockless pins are undone while another thread forks",
+        about: "v5.9, whose lockless pins are undone while another thread forks; no pinned page is given a slot",
         patches: &[
             "wait-for-page-lock",
             "fast-gup",
@@ -205,7 +223,191 @@ pub const KERNELS: &[BaseKernel] = &[
             "cow-only-reference",
             "fork-copy-dma-pinned",
             "write-protect-seq",
+            "no-swap-dma-pinned",
+            "clear-refs-keeps-pinned",
         ],
+        flush: "linux-2.6.18",
+    },
+    BaseKernel {
+        name: "v5.19",
+        about: "pages have a mark that one address space alone has them",
+        patches: &[
+            "wait-for-page-lock",
+            "fast-gup",
+            "reuse-swap-page",
+            "pin-keeps-asking",
+            "dma-pins",
+            "cow-only-reference",
+            "fork-copy-dma-pinned",
+            "write-protect-seq",
+            "no-swap-dma-pinned",
+            "clear-refs-keeps-pinned",
+            "fork-copy-huge-pinned",
+            "huge-write-protect-seq",
+            "cow-drain-first",
+            "fast-pin-recheck",
+            "anon-exclusive",
+            "unshare-anonymous",
+        ],
+        flush: "linux-2.6.18",
+    },
+    BaseKernel {
+        name: "v5.19-broadcast",
+        about: "v5.19 on a machine that flushes without interrupts",
+        patches: &[
+            "wait-for-page-lock",
+            "fast-gup",
+            "reuse-swap-page",
+            "pin-keeps-asking",
+            "dma-pins",
+            "cow-only-reference",
+            "fork-copy-dma-pinned",
+            "write-protect-seq",
+            "no-swap-dma-pinned",
+            "clear-refs-keeps-pinned",
+            "fork-copy-huge-pinned",
+            "huge-write-protect-seq",
+            "cow-drain-first",
+            "fast-pin-recheck",
+            "anon-exclusive",
+            "unshare-anonymous",
+        ],
+        flush: "broadcast",
+    },
+    BaseKernel {
+        name: "v6.1",
+        about: "v5.19 with barriers between that mark and the lockless pin",
+        patches: &[
+            "wait-for-page-lock",
+            "fast-gup",
+            "reuse-swap-page",
+            "pin-keeps-asking",
+            "dma-pins",
+            "cow-only-reference",
+            "fork-copy-dma-pinned",
+            "write-protect-seq",
+            "no-swap-dma-pinned",
+            "clear-refs-keeps-pinned",
+            "fork-copy-huge-pinned",
+            "huge-write-protect-seq",
+            "cow-drain-first",
+            "fast-pin-recheck",
+            "anon-exclusive",
+            "unshare-anonymous",
+            "anon-exclusive-barriers",
+        ],
+        flush: "linux-2.6.18",
+    },
+    BaseKernel {
+        name: "v6.1-broadcast",
+        about: "v6.1 on a machine that flushes without interrupts",
+        patches: &[
+            "wait-for-page-lock",
+            "fast-gup",
+            "reuse-swap-page",
+            "pin-keeps-asking",
+            "dma-pins",
+            "cow-only-reference",
+            "fork-copy-dma-pinned",
+            "write-protect-seq",
+            "no-swap-dma-pinned",
+            "clear-refs-keeps-pinned",
+            "fork-copy-huge-pinned",
+            "huge-write-protect-seq",
+            "cow-drain-first",
+            "fast-pin-recheck",
+            "anon-exclusive",
+            "unshare-anonymous",
+            "anon-exclusive-barriers",
+        ],
+        flush: "broadcast",
+    },
+    BaseKernel {
+        name: "v6.5",
+        about: "v6.1, and direct I/O takes pins",
+        patches: &[
+            "wait-for-page-lock",
+            "fast-gup",
+            "reuse-swap-page",
+            "pin-keeps-asking",
+            "dma-pins",
+            "cow-only-reference",
+            "fork-copy-dma-pinned",
+            "write-protect-seq",
+            "no-swap-dma-pinned",
+            "clear-refs-keeps-pinned",
+            "fork-copy-huge-pinned",
+            "huge-write-protect-seq",
+            "cow-drain-first",
+            "fast-pin-recheck",
+            "anon-exclusive",
+            "unshare-anonymous",
+            "anon-exclusive-barriers",
+            "unshare-long-term",
+            "direct-io-pins",
+        ],
+        flush: "linux-2.6.18",
+    },
+    BaseKernel {
+        name: "build-133",
+        about: "a vendor kernel: v2.6.18 with the sticky pin mark, as first shipped",
+        patches: &[
+            "pg-gup",
+            "fork-copy-unlocked",
+            "fork-unmap-tables",
+            "high-page-tables",
+        ],
+        flush: "linux-2.6.18",
+    },
+    BaseKernel {
+        name: "build-146",
+        about: "the vendor kernel before it took over the lockless pin: as build-133",
+        patches: &[
+            "pg-gup",
+            "fork-copy-unlocked",
+            "fork-unmap-tables",
+            "high-page-tables",
+        ],
+        flush: "linux-2.6.18",
+    },
+    BaseKernel {
+        name: "build-147",
+        about: "the lockless pin, and the mark ported to it; another architecture did not build",
+        patches: &[
+            "fast-gup",
+            "pg-gup",
+            "pg-gup-fast",
+            "pg-gup-recheck",
+            "fork-copy-unlocked",
+            "fork-unmap-tables",
+            "high-page-tables",
+        ],
+        flush: "linux-2.6.18",
+    },
+    BaseKernel {
+        name: "build-148",
+        about: "the mark reverted, the lockless pin kept",
+        patches: &["fast-gup"],
+        flush: "linux-2.6.18",
+    },
+    BaseKernel {
+        name: "build-149",
+        about: "the mark ported again: as build-147",
+        patches: &[
+            "fast-gup",
+            "pg-gup",
+            "pg-gup-fast",
+            "pg-gup-recheck",
+            "fork-copy-unlocked",
+            "fork-unmap-tables",
+            "high-page-tables",
+        ],
+        flush: "linux-2.6.18",
+    },
+    BaseKernel {
+        name: "build-159",
+        about: "the mark reverted for good: as build-148",
+        patches: &["fast-gup"],
         flush: "linux-2.6.18",
     },
 ];
@@ -763,6 +965,60 @@ pub const ROWS: &[Row] = &[
         patches: &["dma-pins", "fork-copy-dma-pinned", "write-protect-seq"],
         set: &[],
         about: "U13, and lockless pins during fork are undone",
+    },
+    Row {
+        id: "U02",
+        kernel: Some("v2.6.29"),
+        patches: &["pin-keeps-asking"],
+        set: &[],
+        about: "pins ask for write access until they have it",
+    },
+    Row {
+        id: "U12",
+        kernel: Some("v5.9"),
+        patches: &["no-swap-dma-pinned"],
+        set: &[],
+        about: "v5.9, and reclaim inserts no pinned page",
+    },
+    Row {
+        id: "U16",
+        kernel: Some("v5.11"),
+        patches: &["fork-copy-huge-pinned"],
+        set: &[],
+        about: "v5.11, and fork copies huge pages that may be pinned",
+    },
+    Row {
+        id: "U18",
+        kernel: Some("v5.11"),
+        patches: &["cow-drain-first", "fast-pin-recheck", "anon-exclusive"],
+        set: &[],
+        about: "v5.11 with the mark of exclusive pages",
+    },
+    Row {
+        id: "U19",
+        kernel: Some("v5.11"),
+        patches: &[
+            "cow-drain-first",
+            "fast-pin-recheck",
+            "anon-exclusive",
+            "unshare-anonymous",
+        ],
+        set: &[],
+        about: "U18, and pins for reading un-share",
+    },
+    Row {
+        id: "U20",
+        kernel: Some("v5.19"),
+        patches: &["anon-exclusive-barriers"],
+        set: &[],
+        about: "v5.19 with barriers against the lockless pin",
+    },
+    Row {
+        id: "U21",
+        kernel: Some("v6.1"),
+        patches: &["unshare-long-term"],
+        set: &[],
+        about: "v6.1, and pins that stay un-share any page",
     },
     Row {
         id: "U22",

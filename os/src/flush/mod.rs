@@ -1,6 +1,7 @@
 //! Taking translations back: the `flush_tlb_*` family, and the policies behind it. One policy a
 //! file, listed in [`ALL`].
 
+mod broadcast;
 mod linux_2_6_18;
 mod never;
 
@@ -16,7 +17,11 @@ use crate::page::{Holder, put_page};
 use crate::swap::free_swap_cache;
 
 /// The policies there are.
-pub const ALL: &[&dyn FlushPolicy] = &[&linux_2_6_18::Linux2618, &never::Never];
+pub const ALL: &[&dyn FlushPolicy] = &[
+    &linux_2_6_18::Linux2618,
+    &broadcast::Broadcast,
+    &never::Never,
+];
 
 /// How stale translations are taken back from the TLBs of other CPUs.
 pub trait FlushPolicy: Sync {
@@ -134,17 +139,21 @@ pub async fn flush_local(cx: Cx<'_>, range: FlushRange) {
     let object = Object::new(Kind::Tlb, u64::from(cpu.0));
     cx.machine
         .step(Request::touch(object, Access::Write, cost), |acting| {
-            let cpu = acting.cpu();
-            let (_, asid) = cx.machine.root(cpu);
-            let mut tlb = cx.machine.tlb(cpu);
-            match range.one_page() {
-                Some(page) => tlb.flush_page(asid, page.page()),
-                None => tlb.flush_all(),
-            }
-            // INVLPG drops every cached upper-level entry too.
-            cx.machine.walk_cache(cpu).flush();
+            flush_now(cx, acting.cpu(), range);
         })
         .await;
+}
+
+/// Part of a step: flushes the TLB of `cpu`.
+fn flush_now(cx: Cx<'_>, cpu: CpuId, range: FlushRange) {
+    let (_, asid) = cx.machine.root(cpu);
+    let mut tlb = cx.machine.tlb(cpu);
+    match range.one_page() {
+        Some(page) => tlb.flush_page(asid, page.page()),
+        None => tlb.flush_all(),
+    }
+    // INVLPG drops every cached upper-level entry too.
+    cx.machine.walk_cache(cpu).flush();
 }
 
 /// Frames whose translations may still be cached. They are freed through here, after the flush,

@@ -86,6 +86,7 @@ fn with_world(test: impl FnOnce(&World<'_>)) {
         size: Size {
             cpus: 2,
             frames: 256,
+            store_buffers: false,
         },
         patches: Vec::new(),
         flush: crate::flush::ALL[0],

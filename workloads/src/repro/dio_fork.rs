@@ -140,11 +140,22 @@ impl Reproducer for DioFork {
                 min: 0,
                 max: 4604,
             },
+            Parameter {
+                name: "buffers",
+                about: "1: CPUs have store buffers, and atomic operations that return nothing do not drain them",
+                default: 0,
+                min: 0,
+                max: 1,
+            },
         ]
     }
 
     fn cpus(&self) -> u16 {
         3
+    }
+
+    fn store_buffers(&self, params: &Params) -> bool {
+        params.get("buffers") == 1
     }
 
     fn check(&self, params: &Params) -> Result<(), String> {
@@ -172,6 +183,7 @@ impl Reproducer for DioFork {
         const NO_FAULT_WAITS: &[Budget] = &[Budget::at_most("write faults that waited for I/O", 0)];
         const NO_RETRIES: &[Budget] = &[Budget::at_most("faults sent back", 0)];
         const COST: &[&str] = &["COST"];
+        const BUFFERS: &[(&str, u64)] = &[("buffers", 1)];
         const LOST: &[&str] = &["CHECK", "CORRUPT"];
         const {
             &[
@@ -289,6 +301,54 @@ impl Reproducer for DioFork {
                     .bounded(3)
                     .fixes(&["U22"])
                     .set(&[("pin", 1)]).guards(&[("fork-copies-none", &["CHECK", "CORRUPT"])]),
+                Verdict::of("B02.buffers", "FAST")
+                    .bounded(3)
+                    .fixes(&["B02"])
+                    .set(BUFFERS)
+                    .guards(&[("no-pin-barrier", LOST), ("no-fork-barrier", LOST)]),
+                Verdict::of("B02.in-order", "FAST")
+                    .guards(&[("no-recheck", LOST)])
+                    .bounded(3)
+                    .fixes(&["B02", "no-pin-barrier", "no-fork-barrier"])
+                    .note("without store buffers nobody needs the barriers"),
+                Verdict::of("U18", "FWD")
+                    .guards(&[("shares-untested", LOST)])
+                    .bounded(3)
+                    .fixes(&["U18"])
+                    .set(&[("pin", 2)]),
+                Verdict::of("U18.direct", "FWD")
+                    .bounded(3)
+                    .fixes(&["U18"])
+                    .words(LOST)
+                    .note("direct I/O takes references, and no pins"),
+                Verdict::of("U20.forward", "FWD")
+                    .guards(&[("shares-untested", LOST)])
+                    .bounded(3)
+                    .kernel("v6.1-broadcast")
+                    .set(&[("pin", 2), ("buffers", 1)]),
+                Verdict::of("v5.19", "FWD")
+                    .guards(&[("shares-untested", LOST)])
+                    .bounded(3)
+                    .kernel("v5.19")
+                    .set(&[("pin", 2)]),
+                Verdict::of("v6.1", "FWD")
+                    .guards(&[("shares-untested", LOST)])
+                    .bounded(3)
+                    .kernel("v6.1")
+                    .set(&[("pin", 2)]),
+                Verdict::of("v6.1.direct", "FWD")
+                    .bounded(3)
+                    .kernel("v6.1")
+                    .words(LOST),
+                Verdict::of("v6.5", "FWD")
+                    .guards(&[("shares-untested", LOST)])
+                    .bounded(3)
+                    .kernel("v6.5"),
+                Verdict::of("v6.5.async", "FWD")
+                    .guards(&[("shares-untested", LOST)])
+                    .bounded(3)
+                    .kernel("v6.5")
+                    .set(&[("pin", 1)]),
                 Verdict::of("v5.8", "FWD")
                     .bounded(3)
                     .kernel("v5.8")

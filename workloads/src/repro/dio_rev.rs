@@ -76,6 +76,7 @@ impl Reproducer for DioRev {
         const ZERO: &[(&str, u64)] = &[("fork", 0), ("zero", 1)];
         const BOTH: &[(&str, u64)] = &[("both", 1)];
         const LOCKLESS: &[Budget] = &[Budget::at_least("fast pins", 1)];
+        const REGISTERED: &[(&str, u64)] = &[("pin", 2)];
         const {
             &[
                 Verdict::of("B21", "REV")
@@ -202,6 +203,31 @@ impl Reproducer for DioRev {
                     .kernel("v2.6.29")
                     .fixes(&["cow-only-reference"])
                     .guards(&[("count-untested", &["CORRUPT"])]),
+                Verdict::of("U18.reverse", "REV")
+                    .bounded(3)
+                    .fixes(&["U18"])
+                    .set(REGISTERED)
+                    .words(&["CORRUPT"])
+                    .note("a pin that only reads asks for nothing: what U19 is for"),
+                Verdict::of("U19", "REV")
+                    .guards(&[("unshares-none", &["CORRUPT"])])
+                    .bounded(3)
+                    .fixes(&["U19"])
+                    .set(REGISTERED),
+                Verdict::of("v5.19", "REV")
+                    .guards(&[("unshares-none", &["CORRUPT"])])
+                    .bounded(3)
+                    .kernel("v5.19")
+                    .set(REGISTERED),
+                Verdict::of("v6.5", "REV")
+                    .guards(&[("count-untested", &["CORRUPT"])])
+                    .bounded(3)
+                    .kernel("v6.5"),
+                Verdict::of("v6.5.pinned", "REV")
+                    .guards(&[("unshares-none", &["CORRUPT"])])
+                    .bounded(3)
+                    .kernel("v6.5")
+                    .set(REGISTERED),
                 Verdict::of("B35", "REV")
                     .bounded(3)
                     .fixes(&["B35"])

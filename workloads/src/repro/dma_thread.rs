@@ -129,6 +129,11 @@ impl Reproducer for DmaThread {
                     .set(&[("align", 512)])
                     .sampled(1000)
                     .guards(&[("fork-copies-none", &["CHECK", "CORRUPT"])]),
+                Verdict::of("U22", "FWD")
+                    .guards(&[("shares-untested", &["CHECK", "CORRUPT"])])
+                    .kernel("v6.5")
+                    .set(&[("align", 512)])
+                    .sampled(1000),
             ]
         }
     }

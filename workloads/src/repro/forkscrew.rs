@@ -68,6 +68,35 @@ impl Reproducer for Forkscrew {
                     .set(&[("dontfork", 1)])
                     .note("the child has no buffer to dump")
                     .guards(&[("completes-early", &["CHECK"])]),
+                Verdict::of("v5.19", "FWD").kernel("v5.19").words(LOST),
+                Verdict::of("v6.1", "FWD").kernel("v6.1").words(LOST),
+                Verdict::of("v6.5", "FWD")
+                    .guards(&[("shares-untested", &["CHECK", "CORRUPT"])])
+                    .kernel("v6.5"),
+                Verdict::of("U28.build-133", "FWD")
+                    .guards(&[("fork-copies-none", &["CHECK", "CORRUPT"])])
+                    .kernel("build-133"),
+                Verdict::of("U28.build-146", "FWD")
+                    .guards(&[("fork-copies-none", &["CHECK", "CORRUPT"])])
+                    .kernel("build-146"),
+                Verdict::of("U28.build-146-lockless", "FAST")
+                    .kernel("build-146")
+                    .fixes(&["fast-gup"])
+                    .words(LOST)
+                    .note("the lockless pin as it was taken over: row A52"),
+                Verdict::of("U28.build-147", "FAST")
+                    .guards(&[("fork-copies-none", &["CHECK", "CORRUPT"])])
+                    .kernel("build-147"),
+                Verdict::of("U28.build-148", "FAST")
+                    .kernel("build-148")
+                    .words(LOST),
+                Verdict::of("U28.build-149", "FAST")
+                    .guards(&[("fork-copies-none", &["CHECK", "CORRUPT"])])
+                    .kernel("build-149"),
+                Verdict::of("U28.build-159", "FAST")
+                    .kernel("build-159")
+                    .words(LOST)
+                    .note("shipped, and the report closed"),
             ]
         }
     }

@@ -71,6 +71,7 @@ impl Reproducer for ForkscrewReverse {
                     .fixes(&["B02"])
                     .words(&["CHECK", "CORRUPT"])
                     .sampled(20),
+                Verdict::of("U22.reverse", "REV").kernel("v6.5").sampled(20),
             ]
         }
     }

@@ -1,7 +1,7 @@
 //! `huge`: a direct read into a huge page, a fork, a store elsewhere in the huge page.
 
 use mmu::VirtAddr;
-use os::{Setup, User};
+use os::{Errno, Setup, User};
 
 use crate::{Budget, Parameter, Params, Reproducer, Verdict};
 
@@ -67,6 +67,13 @@ impl Reproducer for Huge {
                 max: 512,
             },
             Parameter {
+                name: "registered",
+                about: "1: memory registered with a device, which writes it; 0: read",
+                default: 0,
+                min: 0,
+                max: 1,
+            },
+            Parameter {
                 name: "fork",
                 about: "1: fork and store",
                 default: 1,
@@ -91,6 +98,7 @@ impl Reproducer for Huge {
 
     fn verdicts(&self) -> &'static [Verdict] {
         const {
+            const REGISTERED: &[(&str, u64)] = &[("registered", 1)];
             const LOST: &[&str] = &["CHECK", "CORRUPT"];
             &[
                 Verdict::of("HUGE", "HUGE").words(LOST).bounded(2),
@@ -135,6 +143,34 @@ impl Reproducer for Huge {
                 Verdict::of("B02.huge", "HUGE")
                     .fixes(&["B02.huge"])
                     .bounded(2).guards(&[("no-recheck", &["CHECK", "CORRUPT"])]),
+                Verdict::of("U15.huge", "HUGE")
+                    .kernel("v5.11")
+                    .set(REGISTERED)
+                    .words(LOST)
+                    .sampled(300)
+                    .note("fork of huge pages does not look for pins yet"),
+                Verdict::of("U16", "HUGE")
+                    .guards(&[("fork-copies-none", LOST)])
+                    .kernel("v2.6.18")
+                    .fixes(&["dma-pins", "fork-copy-dma-pinned", "fork-copy-huge-pinned"])
+                    .set(REGISTERED)
+                    .bounded(2)
+                    .note("with slow pins"),
+                Verdict::of("U16.lockless", "HUGE")
+                    .fixes(&["U16"])
+                    .set(REGISTERED)
+                    .words(LOST)
+                    .bounded(2)
+                    .note(
+                        "the record has it clean: but fork counts itself (U15) only over small pages, \
+                         and a lockless pin comes between fork's test of the huge page and the flush",
+                    ),
+                Verdict::of("U16.counted", "HUGE")
+                    .guards(&[("fork-copies-none", LOST)])
+                    .fixes(&["U16", "huge-write-protect-seq"])
+                    .set(REGISTERED)
+                    .bounded(2)
+                    .note("as in v5.19"),
                 Verdict::of("B05.before", "COST")
                     .kernel("v2.6.29")
                     .set(PINS_ONLY)
@@ -157,6 +193,7 @@ impl Reproducer for Huge {
     fn prepare<'w>(&self, setup: &mut Setup<'w>, params: &Params) {
         let len = params.get("sectors") * SECTOR;
         let reads = params.get("reads");
+        let registered = params.get("registered") == 1;
         setup.file(FILE, len, DISK);
         setup.huge_pool(2, params.get("parts") as u32);
         let process = setup.empty_process("huge");
@@ -165,7 +202,7 @@ impl Reproducer for Huge {
         setup.fill(process, page + BUFFER, len, 0x11);
         setup.thread(process, "reader", 0, move |user| async move {
             for _ in 0..reads {
-                direct_read(user, page + BUFFER, len).await;
+                read(user, page + BUFFER, len, registered).await;
             }
         });
         if params.get("fork") == 1 {
@@ -176,15 +213,29 @@ impl Reproducer for Huge {
     }
 }
 
-async fn direct_read(user: User<'_>, at: VirtAddr, len: u64) {
-    if let Ok(file) = user.open(FILE).await {
-        let read = user.pread(file, at, len, 0).await;
-        if read == Ok(len)
-            && let Some(at) = user.find_mismatch(at, len, DISK).await
-        {
-            user.check_failed(format!("byte {at} of what was read is lost"));
-        }
+async fn read(user: User<'_>, at: VirtAddr, len: u64, registered: bool) {
+    let read = match registered {
+        true => read_registered(user, at, len).await,
+        false => direct_read(user, at, len).await,
+    };
+    if read.is_ok()
+        && let Some(at) = user.find_mismatch(at, len, DISK).await
+    {
+        user.check_failed(format!("byte {at} of what was read is lost"));
     }
+}
+
+async fn direct_read(user: User<'_>, at: VirtAddr, len: u64) -> Result<u64, Errno> {
+    let file = user.open(FILE).await?;
+    user.pread(file, at, len, 0).await
+}
+
+async fn read_registered(user: User<'_>, at: VirtAddr, len: u64) -> Result<u64, Errno> {
+    let file = user.open(FILE).await?;
+    let region = user.register(at, len, true).await?;
+    let moved = user.device_write(region, file, at, len, 0).await;
+    user.unregister(region).await?;
+    moved
 }
 
 async fn fork_then_store(user: User<'_>, page: VirtAddr) {

@@ -82,6 +82,10 @@ impl Reproducer for Vendor512 {
                     .fixes(&["B02"])
                     .sampled(1000)
                     .guards(&[("fork-copies-none", &["CHECK", "CORRUPT"])]),
+                Verdict::of("U22", "FWD")
+                    .guards(&[("shares-untested", &["CHECK", "CORRUPT"])])
+                    .kernel("v6.5")
+                    .sampled(1000),
             ]
         }
     }

@@ -11,20 +11,27 @@ mod fork_copies_none;
 mod fork_sem_to_submit;
 mod fork_shares_writable;
 mod looks_unlocked;
+mod new_pages_unmarked;
 mod no_dirty_at_unpin;
 mod no_flush_before_copy;
+mod no_fork_barrier;
+mod no_pin_barrier;
 mod no_pin_mark;
 mod no_recheck;
+mod no_share_barriers;
 mod page_lock_at_submit;
 mod page_sem_at_submit;
 mod page_sem_to_first;
+mod pinned_get_slots;
 mod pins_not_looked_for;
 mod range_not_entered;
 mod read_pins_share;
 mod restore_blindly;
 mod seq_read_once;
+mod shares_untested;
 mod tables_stay_mapped;
 mod unmap_untested;
+mod unshares_none;
 mod wait_blindly;
 
 use crate::patch::Patch;
@@ -56,4 +63,11 @@ pub const ALL: &[&dyn Patch] = &[
     &completes_early::CompletesEarly,
     &fork_shares_writable::ForkSharesWritable,
     &clear_refs_forgets::ClearRefsForgets,
+    &no_pin_barrier::NoPinBarrier,
+    &no_fork_barrier::NoForkBarrier,
+    &pinned_get_slots::PinnedGetSlots,
+    &shares_untested::SharesUntested,
+    &new_pages_unmarked::NewPagesUnmarked,
+    &no_share_barriers::NoShareBarriers,
+    &unshares_none::UnsharesNone,
 ];
