@@ -9,7 +9,9 @@
 
 mod table;
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,10 +36,14 @@ const SAMPLE: u64 = 20_000;
 const QUICK_SAMPLE: u64 = 2_000;
 /// Runs of a search for one row, when nobody says: beyond them a row rests on less than it
 /// asks for, and says so.
-const MOST_SCHEDULES: u64 = 60_000;
+const MOST_SCHEDULES: u64 = 150_000;
 /// The same for a quick look, at a row that must be clean; one that must fail gets more.
 const QUICK_SCHEDULES: u64 = 1_000;
 const QUICK_FOR_FAILURE: u64 = 20_000;
+/// The same in steps, where runs are long.
+const MOST_STEPS: u64 = 40_000_000;
+/// A run that takes more steps is given up, and no clean row may have one.
+const LONGEST_RUN: u64 = 10_000_000;
 /// Seeds of a sampled row in a quick look.
 const QUICK_SEEDS: u64 = 20;
 /// Preemptions up to which a row that asks for every interleaving is searched, where those are too
@@ -94,8 +100,7 @@ pub struct Judged {
     pub ok: bool,
     /// What a reader should know.
     pub note: &'static str,
-    /// The first schedule that failed, cut down; as it was found if the look was a quick one, and
-    /// nobody saves it.
+    /// The first schedule that failed: cut down if it is saved, else as it was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub witness: Option<Witness>,
 }
@@ -112,6 +117,15 @@ pub struct Witness {
     /// Where it was saved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replay: Option<PathBuf>,
+}
+
+/// A row judged, or the panic that came in between.
+type Attempt = std::thread::Result<Result<Judged, Error>>;
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or(panic.downcast_ref::<&str>().copied())
+        .unwrap_or("without a word")
 }
 
 impl Verdicts {
@@ -208,6 +222,10 @@ impl Verdicts {
     }
 
     /// Runs them. `progress` is told how many are done, of how many, some ten times a second.
+    ///
+    /// # Panics
+    ///
+    /// When a row does, with its name.
     pub fn run(&self, progress: &mut dyn FnMut(usize, usize)) -> Result<Vec<Judged>, Error> {
         // What can be wrong with the request is found before any row runs.
         if let Some(directory) = &self.save {
@@ -220,34 +238,42 @@ impl Verdicts {
             Some(jobs) => jobs as usize,
         };
         let next = AtomicUsize::new(0);
-        let done: Mutex<Vec<(usize, Result<Judged, Error>)>> = Mutex::default();
+        let done: Mutex<Vec<(usize, Attempt)>> = Mutex::default();
         let count = || done.lock().expect("no worker panics with it").len();
-        std::thread::scope(|scope| {
-            for _ in 0..jobs.min(self.rows.len()) {
-                scope.spawn(|| {
-                    loop {
-                        let at = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(row) = self.rows.get(at) else { break };
-                        let judged = self.judge(row);
-                        done.lock()
-                            .expect("no worker panics with it")
-                            .push((at, judged));
-                    }
-                });
+        let work = || {
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(row) = self.rows.get(at) else { break };
+                let judged = catch_unwind(AssertUnwindSafe(|| self.judge(row)));
+                if judged.is_err() {
+                    // No more rows for anybody.
+                    next.store(self.rows.len(), Ordering::Relaxed);
+                }
+                let mut done = done.lock().expect("no worker panics with it");
+                done.push((at, judged));
             }
-            while count() < self.rows.len() {
+        };
+        std::thread::scope(|scope| {
+            let jobs = jobs.min(self.rows.len());
+            let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
+            while !workers.iter().all(|it| it.is_finished()) {
                 progress(count(), self.rows.len());
                 std::thread::sleep(Duration::from_millis(20));
             }
         });
-        let mut done = done.into_inner().expect("no worker panicked");
+        let mut done = done.into_inner().expect("no worker panicked with it");
         done.sort_by_key(|it| it.0);
-        done.into_iter().map(|it| it.1).collect()
+        let judged = done.into_iter().map(|(at, judged)| match judged {
+            Ok(judged) => judged,
+            Err(panic) => panic!("{} panicked: {}", self.rows[at].name(), text_of(&*panic)),
+        });
+        judged.collect()
     }
 
     fn budgeted(&self, explore: Explore, schedules: Option<u64>) -> Explore {
         let mut explore = explore.jobs(1);
-        if self.quick && self.save.is_none() {
+        if self.save.is_none() {
+            // Cutting down can take longer than finding.
             explore = explore.as_found();
         }
         if let Some(schedules) = self.schedules.or(schedules) {
@@ -288,7 +314,8 @@ impl Verdicts {
             set: verdict.set.iter().copied().collect(),
             guard: row.guard.map(|it| it.0),
             expected: row.words().to_vec(),
-            ok: agree(row.words(), &explored.words),
+            ok: agree(row.words(), &explored.words)
+                && (!row.words().is_empty() || explored.is_clean()),
             got: explored.words,
             evidence: explored.explored.to_string(),
             schedules: explored.schedules,
@@ -322,6 +349,7 @@ impl Verdicts {
             _ => format!("exhaustive:{SOME_PREEMPTIONS}"),
         };
         let runs = self.quickly(QUICK_FOR_FAILURE, MOST_SCHEDULES);
+        let runs = runs.min(most_runs(run)?);
         found.add(self.by(run, &chooser, &wanted, runs)?, row);
         Ok(found.all())
     }
@@ -350,13 +378,15 @@ impl Verdicts {
     /// A row that must be clean: a sample, and as much of its search as the budget allows. Where
     /// every interleaving is too much, those with few preemptions.
     fn clean(&self, evidence: Evidence, run: &Run) -> Result<Exploration, Error> {
-        let runs = self.quickly(QUICK_SCHEDULES, MOST_SCHEDULES);
         let search = match evidence {
             Evidence::Sampled(seeds) => return self.by(run, "timed", &[], self.seeds(seeds)),
             Evidence::Bounded(most) => format!("exhaustive:{most}"),
             Evidence::Exhaustive => "exhaustive".to_string(),
         };
-        let sample = self.by(run, CLEAN_CHOOSER, &[], self.quickly(QUICK_SAMPLE, SAMPLE))?;
+        let most = most_runs(run)?;
+        let runs = self.quickly(QUICK_SCHEDULES, MOST_SCHEDULES).min(most);
+        let samples = self.quickly(QUICK_SAMPLE, SAMPLE).min(most);
+        let sample = self.by(run, CLEAN_CHOOSER, &[], samples)?;
         if !sample.is_clean() {
             return Ok(sample);
         }
@@ -370,6 +400,13 @@ impl Verdicts {
         }
         Ok(searched)
     }
+}
+
+/// How many runs a search may make, as long as its first.
+fn most_runs(run: &Run) -> Result<u64, Error> {
+    let first = Explore::new(run.clone().chooser("exhaustive:0")?);
+    let length = first.jobs(1).schedules(1).as_found().run()?.steps;
+    Ok((MOST_STEPS / length.max(1)).max(1))
 }
 
 /// What several ways to look for the words of one row gave.
@@ -415,6 +452,10 @@ impl Row {
         sub || (in_group && !self.verdict.race.is_empty()) || self.verdict.race == name
     }
 
+    fn name(&self) -> String {
+        format!("row {} of {}", self.verdict.row, self.reproducer.name())
+    }
+
     /// The words that it must show.
     fn words(&self) -> &'static [&'static str] {
         self.guard.map_or(self.verdict.words, |it| it.1)
@@ -436,7 +477,7 @@ impl Row {
         for (key, value) in verdict.set {
             run = run.set(key, &value.to_string())?;
         }
-        Ok(run.budgets(verdict.budgets))
+        Ok(run.budgets(verdict.budgets).max_steps(LONGEST_RUN))
     }
 
     /// `dio-fork/A40.replay`
@@ -482,7 +523,43 @@ fn agree(expected: &[&str], got: &BTreeSet<String>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use os::Setup;
+    use workloads::Params;
+
     use super::*;
+
+    /// A program that the machine's maker would have to hear of.
+    struct Panics;
+
+    impl Reproducer for Panics {
+        fn name(&self) -> &'static str {
+            "panics"
+        }
+
+        fn about(&self) -> &'static str {
+            "panics"
+        }
+
+        fn story(&self) -> &'static str {
+            ""
+        }
+
+        fn verdicts(&self) -> &'static [Verdict] {
+            const { &[Verdict::of("X01", "PANIC"), Verdict::of("X02", "PANIC")] }
+        }
+
+        fn prepare<'w>(&self, _: &mut Setup<'w>, _: &Params) {
+            panic!("as expected");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "row X01 of panics panicked")]
+    fn a_panic_ends_the_matrix_and_names_the_row() {
+        let registry = Registry::standard().with(crate::reproducer(&Panics));
+        let rows = Verdicts::select(&registry, &["PANIC".to_string()]).expect("known");
+        let _ = rows.jobs(Some(1)).run(&mut |_, _| {});
+    }
 
     #[track_caller]
     fn judged(expected: &[&str], got: &[&str]) -> bool {

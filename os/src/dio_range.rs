@@ -43,6 +43,8 @@ pub(crate) struct Retry {
     mm: MmId,
     va: VirtAddr,
     page: Pfn,
+    /// Huge pages are used again by their references, others by their mappings.
+    huge: bool,
     stirred: bool,
 }
 
@@ -104,6 +106,12 @@ impl Kernel<'_> {
     #[inline]
     pub(crate) fn mapping_removed(&self, page: Pfn) {
         self.stir(|retry| retry.page == page);
+    }
+
+    /// Part of the step that gave a reference to `page` back.
+    #[inline]
+    pub(crate) fn reference_dropped(&self, page: Pfn) {
+        self.stir(|retry| retry.page == page && retry.huge);
     }
 
     /// Nobody can go on, and somebody repeats a fault: whom that keeps waiting.
@@ -282,8 +290,12 @@ pub(crate) async fn wait_to_retry(cx: Cx<'_>, mm: MmId, va: VirtAddr, page: Pfn)
         .machine
         .step(ranges_step(cx, mm), |_| {
             cx.machine.touch(Object::page(page), Access::Read);
-            let mapcount = |page: &Page| page.mapcount;
-            let shared = cx.pages.borrow().get(page).map_or(0, mapcount) > 1;
+            let huge = cx.is_huge(mm, va);
+            let owners = match huge {
+                true => |page: &Page| page.count,
+                false => |page: &Page| page.mapcount,
+            };
+            let shared = cx.pages.borrow().get(page).map_or(0, owners) > 1;
             let waits = shared && cx.in_a_range(mm, va);
             if waits {
                 cx.set_sleeping(thread, SENT_BACK);
@@ -292,6 +304,7 @@ pub(crate) async fn wait_to_retry(cx: Cx<'_>, mm: MmId, va: VirtAddr, page: Pfn)
                     mm,
                     va,
                     page,
+                    huge,
                     stirred: false,
                 });
             }

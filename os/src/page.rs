@@ -353,8 +353,14 @@ pub fn get_page_unless_zero<'w>(
 pub fn put_page<'w>(cx: Cx<'w>, pfn: Pfn, holder: Holder) -> impl Future<Output = ()> + 'w {
     let pfn = cx.compound_head(pfn);
     let request = Request::touch(Object::page(pfn), Access::Update, cx.machine.costs().l1);
-    cx.machine
-        .step(request, move |_| cx.drop_reference(pfn, holder))
+    let dropped = cx.machine.step(request, move |_| {
+        cx.drop_reference(pfn, holder);
+        cx.reference_dropped(pfn);
+    });
+    async move {
+        dropped.await;
+        dio_range::wake_stirred(cx).await;
+    }
 }
 
 /// A holder hands its reference to another; no count changes.

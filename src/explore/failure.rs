@@ -10,7 +10,7 @@ use emu::explore::{Contrast, Follow, Schedule};
 use emu::replay_file::ReplayFile;
 use emu::{ActorId, Choice, Chooser, CpuId, Digest, End, Role, Violation, Window};
 
-use super::searching::cut_down;
+use super::searching::{MOST_STEPS, cut_down};
 use crate::replay::Recorded;
 use crate::{Configuration, Error, Report};
 
@@ -93,7 +93,11 @@ impl FirstFailure {
         };
         let schedule = shrunk.as_ref().map_or(schedule, |it| &it.schedule);
         let follow = Follow::new(schedule.turns(), configuration.cpus, Rc::default());
-        let (mut report, recorded) = Arc::clone(configuration).boot(|session| {
+        // What comes after the violation may never end.
+        let mut limited = Configuration::clone(configuration);
+        let twice = 2 * schedule.len() as u64;
+        limited.max_steps = limited.max_steps.min(MOST_STEPS.max(twice));
+        let (mut report, recorded) = Arc::new(limited.clone()).boot(|session| {
             session.kernel().machine.record_choices();
             session.begin_with(Some(Box::new(follow)), seed);
             let stop = session.go_on(&mut |_| {});
@@ -102,10 +106,9 @@ impl FirstFailure {
             (report, Arc::new(recorded.file))
         });
         // From here on the run is the recorded one, whoever looks at it.
-        let mut saved = Configuration::clone(configuration);
-        saved.saved = Some(Arc::clone(&recorded));
-        report.configuration = Arc::new(saved);
-        let all = replayed(configuration, &recorded)?;
+        let all = replayed(&limited, &recorded)?;
+        limited.saved = Some(Arc::clone(&recorded));
+        report.configuration = Arc::new(limited);
         Ok(FirstFailure {
             schedule: number,
             seed,

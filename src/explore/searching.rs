@@ -16,10 +16,12 @@ use crate::{Configuration, Error, Session};
 
 /// How often whoever watches is told.
 const TICK: Duration = Duration::from_millis(100);
-/// How often the checkpoint is written.
+/// How often the checkpoint is written; less often where that would take more than a tenth of the
+/// time.
 const SAVE: Duration = Duration::from_secs(1);
+const SAVE_SHARE: u32 = 10;
 /// A schedule that takes more steps is given up, and the search is not complete.
-const MOST_STEPS: u64 = 50_000;
+pub(super) const MOST_STEPS: u64 = 50_000;
 /// Runs that cutting a failure down may take, and that looking for its contrast may; fewer where
 /// runs are long.
 const SHRINK_RUNS: u64 = 2_000;
@@ -101,7 +103,7 @@ pub(super) fn search(
     };
     keep(&search)?;
     let watch = Stopwatch::start();
-    let (mut told, mut saved) = (Duration::ZERO, Duration::ZERO);
+    let (mut told, mut save) = (Duration::ZERO, SAVE);
     let mut kept = Ok(());
     let budget_left = budget
         .schedules
@@ -123,9 +125,10 @@ pub(super) fn search(
                         failing: at.found.failing,
                     });
                 }
-                if now >= saved + SAVE {
-                    saved = now;
+                if now >= save {
                     kept = keep(search);
+                    let done = watch.elapsed();
+                    save = done + SAVE.max((done - now) * (SAVE_SHARE - 1));
                 }
                 let enough = seen_all(until, &at.found.words);
                 kept.is_ok() && !enough && budget.time.is_none_or(|time| now < time)

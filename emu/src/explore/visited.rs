@@ -9,10 +9,12 @@ use super::lanes::{Lane, LaneSet, Touched, each};
 use super::merge::mix;
 use super::trace::Waited;
 
-/// States remembered; then all are forgotten, which loses merges and no state.
-const MOST_STATES: usize = 1 << 20;
-/// States that one item remembers in one round.
-const MOST_FRESH: usize = 1 << 17;
+/// Bytes for what is remembered, roughly; then all is forgotten, which loses merges and no state.
+const MOST_BYTES: usize = 512 << 20;
+/// Bytes for what one item remembers in one round.
+const MOST_FRESH: usize = 16 << 20;
+/// Bytes that a table takes for each summary beside the summary.
+const PLACE: usize = 64;
 
 /// A touch by a lane below a state.
 pub(crate) type Below = (Lane, Touched, Waited);
@@ -49,6 +51,14 @@ impl Summary {
         for (word, more) in self.touches.iter_mut().zip(&other.touches) {
             *word |= more;
         }
+    }
+
+    /// Bytes that it takes in a table, roughly: what is remembered must not depend on which touch
+    /// has which number, so it is not the length of the set.
+    fn bytes(&self) -> usize {
+        let plain = size_of::<Summary>() + PLACE;
+        let touches: u32 = self.touches.iter().map(|it| it.count_ones()).sum();
+        plain + touches as usize + size_of_val(&self.turns[..])
     }
 
     /// The numbers of its touches.
@@ -130,6 +140,8 @@ pub(crate) struct Visited {
     entries: Vec<Entry>,
     summaries: Vec<Arc<Summary>>,
     by_summary: BTreeMap<Arc<Summary>, u32>,
+    /// Bytes of the summaries.
+    summed: usize,
 }
 
 impl Visited {
@@ -151,20 +163,26 @@ impl Visited {
 
     /// A state was gone on from to the end, in this round.
     pub fn insert(&mut self, state: u64, preemptions: u32, summary: Summary) {
-        if self.states < MOST_FRESH {
+        if self.bytes() < MOST_FRESH {
             self.add(state, preemptions, Arc::new(summary));
         }
     }
 
     /// What an item met in a round is known to all in the next.
     pub fn learn(&mut self, fresh: Visited) {
-        if self.states + fresh.states > MOST_STATES {
+        if self.bytes() + fresh.bytes() > MOST_BYTES {
             *self = Visited::default();
         }
         for entry in &fresh.entries {
             let summary = &fresh.summaries[entry.summary as usize];
             self.add(entry.state, entry.preemptions, Arc::clone(summary));
         }
+    }
+
+    /// Bytes that it takes, roughly; the same for every number of workers and after reading back, so
+    /// that it forgets at the same time.
+    fn bytes(&self) -> usize {
+        size_of_val(&self.slots[..]) + size_of_val(&self.entries[..]) + self.summed
     }
 
     fn add(&mut self, state: u64, preemptions: u32, summary: Arc<Summary>) {
@@ -174,6 +192,7 @@ impl Visited {
         let next = self.summaries.len() as u32;
         let number = *self.by_summary.entry(Arc::clone(&summary)).or_insert(next);
         if number == next {
+            self.summed += summary.bytes();
             self.summaries.push(summary);
         }
         let at = self.slot(state);
