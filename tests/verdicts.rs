@@ -138,9 +138,6 @@ fn all_stored() -> BTreeSet<PathBuf> {
 const RENEW: &str =
     "`.ci/rows ROW` stores a row's schedule and diagram (all rows without an argument)";
 
-/// Not stored: to cut down its runs of 15,000 steps takes minutes.
-const TOO_LONG: [&str; 1] = ["A08.A22"];
-
 /// The run of a stored schedule, and whether the code has changed since it was stored so that its
 /// steps are others.
 fn again(path: &Path) -> Result<(Report, bool), Error> {
@@ -163,9 +160,6 @@ fn every_stored_schedule_still_fails() {
         let folder = stored().join(reproducer.name());
         let path = folder.join(format!("{}.replay", row.row));
         if !left.remove(&path) {
-            if TOO_LONG.contains(&row.row) {
-                continue;
-            }
             wrong.push(format!("{name}: nothing is stored"));
             continue;
         }
