@@ -768,6 +768,16 @@ impl<'w> Machine<'w> {
         }
     }
 
+    /// The thread computes until an interrupt handler makes its CPU switch tasks.
+    pub fn spin(&'w self) -> impl Future<Output = ()> + use<'w> {
+        let object = Object::new(Kind::RunQueue, u64::from(self.cpu().0));
+        let mut request = Request::touch(object, Access::Read, self.costs.l1).when(Want::Wake);
+        request.user = true;
+        self.step(request, |acting| {
+            self.cpus[acting.cpu().0 as usize].woken.set(false);
+        })
+    }
+
     /// The CPU halts until an interrupt handler wakes it.
     pub fn halt(&'w self) -> impl Future<Output = ()> + use<'w> {
         let object = Object::new(Kind::RunQueue, u64::from(self.cpu().0));

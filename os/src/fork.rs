@@ -1,6 +1,6 @@
 //! fork: a new process whose memory is the parent's, copied on write.
 
-use emu::{Access, Code, Request};
+use emu::{Access, Code, Request, ThreadId};
 use mmu::{PhysAddr, Pte, PteFlags, VirtAddr};
 
 use crate::cpuset::CpuSet;
@@ -28,6 +28,13 @@ use crate::{Cx, Errno, barrier, context, event, exit, fork_lock, sched};
 
 /// Makes a child of the current process that runs `program`.
 pub async fn do_fork<'w>(cx: Cx<'w>, program: Code<'w>) -> Result<Pid, Errno> {
+    let (pid, thread) = copy_process(cx, program).await?;
+    sched::wake_up_new_task(cx, thread).await;
+    Ok(pid)
+}
+
+/// A child that no CPU runs so far; it has its copy of the address space.
+pub async fn copy_process<'w>(cx: Cx<'w>, program: Code<'w>) -> Result<(Pid, ThreadId), Errno> {
     let _span = cx.machine.span("do_fork");
     cx.machine.spend(u64::from(cx.machine.costs().fork_fixed));
     let begun = cx.machine.now();
@@ -39,10 +46,10 @@ pub async fn do_fork<'w>(cx: Cx<'w>, program: Code<'w>) -> Result<Pid, Errno> {
         return Err(error);
     }
     let pid = cx.pid_of(child_mm);
-    start_child(cx, pid, child_mm, program, false).await;
+    let thread = new_child(cx, pid, child_mm, program, false);
     cx.count("forks", 1);
     cx.count("cycles in fork", cx.machine.now() - begun);
-    Ok(pid)
+    Ok((pid, thread))
 }
 
 /// A child that runs `program` in the current address space; sleeps until it has ended or would
@@ -63,12 +70,13 @@ pub async fn do_vfork<'w>(cx: Cx<'w>, program: Code<'w>) -> Pid {
             pid = cx.new_pid();
         })
         .await;
-    start_child(cx, pid, mm, program, true).await;
+    let thread = new_child(cx, pid, mm, program, true);
+    sched::wake_up_new_task(cx, thread).await;
     event::wait(cx, event::vfork_done(pid)).await;
     pid
 }
 
-async fn start_child<'w>(cx: Cx<'w>, pid: Pid, mm: MmId, program: Code<'w>, vforked: bool) {
+fn new_child<'w>(cx: Cx<'w>, pid: Pid, mm: MmId, program: Code<'w>, vforked: bool) -> ThreadId {
     let parent = cx.tasks.borrow()[cx.current()].process;
     let (name, files) = {
         let processes = cx.processes.borrow();
@@ -92,8 +100,7 @@ async fn start_child<'w>(cx: Cx<'w>, pid: Pid, mm: MmId, program: Code<'w>, vfor
         main: false,
     });
     let here = cx.machine.cpu();
-    let thread = cx.new_task(&format!("{name} {pid}"), child, mm, here, program);
-    sched::wake_up_new_task(cx, thread).await;
+    cx.new_task(&format!("{name} {pid}"), child, mm, here, program)
 }
 
 /// A new, empty address space.

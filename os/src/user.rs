@@ -303,6 +303,14 @@ impl<'w> User<'w> {
         }
     }
 
+    /// A child that stays stopped (`CLONE_STOPPED`): it shares the memory, and does nothing.
+    pub async fn fork_stopped(self) -> Result<Pid, Errno> {
+        self.enter();
+        let program = self.process_code(async { 0 });
+        let (pid, _) = fork::copy_process(self.cx, program).await?;
+        Ok(pid)
+    }
+
     /// A new process that runs `child` in this address space and exits with its value; returns when
     /// it has. As after `vfork`, the child runs another program or exits, and does nothing else.
     pub async fn vfork<F>(self, child: impl FnOnce(User<'w>) -> F) -> Pid
@@ -381,6 +389,14 @@ impl<'w> User<'w> {
     pub async fn wait(self, pid: Option<Pid>) -> Result<(Pid, ExitStatus), Errno> {
         self.enter();
         exit::do_wait(self.cx, pid).await
+    }
+
+    /// Computes for ever, without touching memory: the thread keeps its CPU, which still takes
+    /// interrupts, and none of that is a step.
+    pub async fn spin(self) {
+        loop {
+            self.cx.machine.spin().await;
+        }
     }
 
     /// Sleeps until a signal ends the process.

@@ -253,6 +253,10 @@ impl Trace {
             first_touch,
             prev,
         });
+        for rival in &mut found {
+            *rival = self.began(*rival, lane, before);
+        }
+        found.dedup();
         for rival in found {
             if later.is_some() && before(rival).0 & bit(lane) == 0 {
                 // Who could begin the reversal is not known.
@@ -271,6 +275,28 @@ impl Trace {
         self.last[usize::from(lane)] = number as u32 + 1;
         self.base = base;
         self.joined = joined;
+    }
+
+    /// The first step of the handler that `event` is part of, if it is one on top of the CPU `lane`,
+    /// which cannot go on before the handler is over; else `event`.
+    fn began(
+        &self,
+        mut event: usize,
+        lane: Lane,
+        before: &dyn Fn(usize) -> (LaneSet, LaneSet),
+    ) -> usize {
+        let handler = self.events[event].lane;
+        if !self.lanes.is_cpu(lane) || self.lanes.sibling(lane) != Some(handler) {
+            return event;
+        }
+        // A handler holds back interrupts, its own among them, until it is over.
+        while before(event).1 & bit(handler) != 0 {
+            match self.events[event].prev {
+                0 => break,
+                prev => event = prev as usize - 1,
+            }
+        }
+        event
     }
 
     /// The race of event `number` with `rival` or, where nobody could have gone before that, with

@@ -645,7 +645,7 @@ impl Reproducer for DioFork {
             if let Some(at) = user.find_mismatch(at, bytes, DISK).await {
                 user.check_failed(format!("byte {at} of what was read is lost"));
             }
-            user.pause().await;
+            user.spin().await;
         });
         match fork {
             0 => {}
@@ -673,14 +673,11 @@ impl Reproducer for DioFork {
                 user.pause().await;
             }),
             1 | READ_FIRST => setup.thread(process, "forker", 1, move |user| async move {
-                let child = user.fork(move |user| async move {
-                    if !ends {
-                        user.pause().await;
-                    }
-                    0
-                });
-                let _ = child.await;
-                user.pause().await;
+                let _ = match ends {
+                    true => user.fork(|_| async { 0 }).await,
+                    false => user.fork_stopped().await,
+                };
+                user.spin().await;
             }),
             // What the other program does is no concern of this address space: it ends.
             _ => setup.thread(process, "forker", 1, |user| async move {
@@ -691,7 +688,7 @@ impl Reproducer for DioFork {
             setup.thread(process, "neighbour", 2, move |user| async move {
                 user.wait_event(PINNED).await;
                 read(user, beside, SECTOR, 1).await;
-                user.pause().await;
+                user.spin().await;
             });
             return;
         }
@@ -700,7 +697,7 @@ impl Reproducer for DioFork {
                 user.wait_event(FORKED).await;
             }
             user.store_u32(page + store, 1).await;
-            user.pause().await;
+            user.spin().await;
         });
     }
 }
