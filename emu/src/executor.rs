@@ -768,7 +768,7 @@ impl<'w> Machine<'w> {
         }
     }
 
-    /// The thread computes until an interrupt handler makes its CPU switch tasks.
+    /// The thread computes, in no step, until a handler wakes its CPU or makes it switch tasks.
     pub fn spin(&'w self) -> impl Future<Output = ()> + use<'w> {
         let object = Object::new(Kind::RunQueue, u64::from(self.cpu().0));
         let mut request = Request::touch(object, Access::Read, self.costs.l1).when(Want::Wake);

@@ -48,6 +48,8 @@ pub(crate) struct PerCpu {
     /// Whether it is kept only because nobody needed another.
     pub lazy: Cell<bool>,
     pub last_thread: Cell<Option<ThreadId>>,
+    /// Who began to spin there last.
+    pub spinner: Cell<Option<ThreadId>>,
     pub slice_end: Cell<u64>,
     pub timers: RefCell<Timers>,
 }
@@ -238,6 +240,7 @@ impl<'w> Kernel<'w> {
             cpu.active_mm.set(None);
             cpu.lazy.set(false);
             cpu.last_thread.set(None);
+            cpu.spinner.set(None);
             cpu.slice_end.set(0);
             cpu.timers.replace(Timers::default());
         }

@@ -131,7 +131,7 @@ async fn enqueue(cx: Cx<'_>, thread: ThreadId, target: CpuId, from: TaskState) {
     if !queued {
         return;
     }
-    if !was_idle {
+    if !was_idle && !cx.spins(target) {
         return cx.arm_slice(target);
     }
     if target == cx.machine.cpu() {
@@ -174,6 +174,22 @@ pub async fn pause(cx: Cx<'_>) {
     }
 }
 
+/// Computes without touching memory, and without a step, as long as nobody else wants the CPU;
+/// then [`pause`]s. A program that has done its part leaves the scheduler out of its story so.
+pub async fn spin(cx: Cx<'_>) {
+    loop {
+        let cpu = cx.machine.cpu();
+        cx.percpu[cpu.0 as usize]
+            .spinner
+            .set(cx.machine.running(cpu));
+        cx.touch_queue(cpu);
+        if !cx.rq(cpu).borrow().queue.is_empty() {
+            return pause(cx).await;
+        }
+        cx.machine.spin().await;
+    }
+}
+
 /// The current task, which has marked itself asleep in its last step, leaves its CPU until
 /// somebody wakes it.
 pub async fn block(cx: Cx<'_>) {
@@ -212,6 +228,12 @@ impl Kernel<'_> {
         let queue = Object::new(Kind::RunQueue, u64::from(cpu.0));
         self.machine.touch(queue, Touch::Read);
         self.machine.touch(emu::readiness_object(cpu), Touch::Read);
+    }
+
+    /// Whether what runs on a CPU gives way to anybody.
+    fn spins(&self, cpu: CpuId) -> bool {
+        let running = self.machine.running(cpu);
+        running.is_some() && running == self.percpu[cpu.0 as usize].spinner.get()
     }
 
     /// Tasks that run or want to run on a CPU.

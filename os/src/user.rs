@@ -391,12 +391,10 @@ impl<'w> User<'w> {
         exit::do_wait(self.cx, pid).await
     }
 
-    /// Computes for ever, without touching memory: the thread keeps its CPU, which still takes
-    /// interrupts, and none of that is a step.
+    /// Computes without touching memory, which takes no steps, as long as nobody else wants the CPU;
+    /// then pauses. For a thread that has done its part.
     pub async fn spin(self) {
-        loop {
-            self.cx.machine.spin().await;
-        }
+        sched::spin(self.cx).await;
     }
 
     /// Sleeps until a signal ends the process.

@@ -71,12 +71,15 @@ impl Reproducer for DioBatches {
             if let Some(at) = user.find_mismatch(at, 1024, DISK).await {
                 user.check_failed(format!("byte {at} of what was read is lost"));
             }
+            user.spin().await;
         });
         setup.thread(process, "forker", 1, |user: User<'w>| async move {
-            let _ = user.fork(|_| async { 0 }).await;
+            let _ = user.fork_stopped().await;
+            user.spin().await;
         });
         setup.thread(process, "storer", 2, move |user: User<'w>| async move {
             user.store_u32(page, 1).await;
+            user.spin().await;
         });
     }
 }

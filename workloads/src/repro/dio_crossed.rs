@@ -100,6 +100,7 @@ impl Reproducer for DioCrossed {
             setup.thread(process, name, cpu, move |user: User<'w>| async move {
                 let file = user.open(FILE).await.expect("prepared");
                 user.preadv(file, &segments, 0).await.expect("mapped");
+                user.spin().await;
             });
         }
     }

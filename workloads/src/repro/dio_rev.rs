@@ -257,6 +257,7 @@ impl Reproducer for DioRev {
                     } else {
                         user.store_u32(page, 0xffff_ffff).await;
                     }
+                    user.spin().await;
                     0
                 });
                 child.await.expect("memory is free");
@@ -274,12 +275,14 @@ impl Reproducer for DioRev {
                 moved.expect("registered");
                 user.unregister(region).await.expect("registered");
             }
+            user.spin().await;
         });
         if !forks {
             return;
         }
         setup.thread(process, "storer", 1, move |user: User<'w>| async move {
             user.store_u32(page, 0x2222_2222).await;
+            user.spin().await;
         });
     }
 }

@@ -185,7 +185,7 @@ async fn register(user: User<'_>, page: VirtAddr, pageout: bool, forks: bool) {
         pause(user, RECLAIM_US * 4).await;
     }
     if forks {
-        user.fork(|_| async { 0 }).await.expect("memory is free");
+        user.fork_stopped().await.expect("memory is free");
     }
     let seen = user.load_u32(page).await;
     user.store_u32(page, seen + 1).await;
@@ -197,4 +197,5 @@ async fn register(user: User<'_>, page: VirtAddr, pageout: bool, forks: bool) {
         user.check_failed(format!("byte {at} of what the device wrote is lost"));
     }
     user.unregister(region).await.expect("registered");
+    user.spin().await;
 }

@@ -204,6 +204,7 @@ impl Reproducer for Huge {
             for _ in 0..reads {
                 read(user, page + BUFFER, len, registered).await;
             }
+            user.spin().await;
         });
         if params.get("fork") == 1 {
             setup.thread(process, "forker", 1, move |user| {
@@ -240,8 +241,8 @@ async fn read_registered(user: User<'_>, at: VirtAddr, len: u64) -> Result<u64, 
 
 async fn fork_then_store(user: User<'_>, page: VirtAddr) {
     user.sleep_us(FORK_US).await;
-    if let Ok(child) = user.fork(|_| async { 0 }).await {
+    if user.fork(|_| async { 0 }).await.is_ok() {
         user.store_u32(page, 1).await;
-        let _ = user.wait(Some(child)).await;
     }
+    user.spin().await;
 }

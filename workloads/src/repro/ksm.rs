@@ -100,6 +100,7 @@ impl Reproducer for Ksm {
             } else {
                 read(user, one + SECTOR).await;
             }
+            user.spin().await;
         });
         setup.merger(1, process, other, one);
         setup.thread(process, "storer", 2, move |user: User<'w>| async move {
@@ -107,6 +108,7 @@ impl Reproducer for Ksm {
             if writes {
                 user.store_u32(other, 0x3333_3333).await;
             }
+            user.spin().await;
         });
     }
 }

@@ -90,6 +90,7 @@ impl Reproducer for Poke {
                 if user.load_u32(page).await != OLD {
                     user.check_failed("the child sees what the debugger stored".to_string());
                 }
+                user.spin().await;
                 0
             });
             child.await.expect("memory is free");
@@ -99,6 +100,7 @@ impl Reproducer for Poke {
             if user.load_u32(page).await != expected {
                 user.check_failed("what the debugger stored is lost".to_string());
             }
+            user.spin().await;
         });
         let debugger = setup.empty_process("debugger");
         setup.keep_memory(debugger);
@@ -114,6 +116,7 @@ impl Reproducer for Poke {
                 done.expect("the page is mapped");
             }
             user.signal_event(DONE).await;
+            user.spin().await;
         });
     }
 }

@@ -113,20 +113,20 @@ impl Reproducer for Snap {
         }
         setup.thread(process, "forker", 0, move |user: User<'w>| async move {
             if dontcow {
-                let child = user.fork(|_| async { 0 }).await;
-                child.expect("memory is free");
-                return;
+                user.fork_stopped().await.expect("memory is free");
+                user.spin().await;
             }
             let region = user.register(page + PINNED, 512, true).await;
             let region = region.expect("mapped");
-            let child = user.fork(|_| async { 0 }).await;
-            child.expect("memory is free");
+            user.fork_stopped().await.expect("memory is free");
             user.unregister(region).await.expect("registered");
+            user.spin().await;
         });
         setup.thread(process, "storer", 1, move |user: User<'w>| async move {
             user.load_u32(page + PREV).await;
             user.store_u32(page + PREV, 1).await;
             user.store_u32(page + NEXT, 1).await;
+            user.spin().await;
         });
     }
 }

@@ -87,10 +87,12 @@ impl Reproducer for SoftDirty {
             if let Some(at) = user.find_mismatch(at, SECTOR, DISK).await {
                 user.check_failed(format!("byte {at} of what the device wrote is lost"));
             }
+            user.spin().await;
         });
         setup.thread(process, "storer", 1, move |user: User<'w>| async move {
             user.clear_soft_dirty().await;
             user.store_u32(page, 1).await;
+            user.spin().await;
         });
     }
 }

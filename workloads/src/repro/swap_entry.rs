@@ -63,11 +63,9 @@ impl Reproducer for SwapEntry {
         setup.thread(process, "forker", 0, move |user: User<'_>| async move {
             let read = submit_read(user, page).await;
             pause(user, RECLAIM_US).await;
-            let child = user.fork(|_| async { 0 }).await;
+            let _ = user.fork_stopped().await;
             wait_and_check(user, page, read).await;
-            if let Ok(child) = child {
-                let _ = user.wait(Some(child)).await;
-            }
+            user.spin().await;
         });
         setup.reclaimer(1, process, page, RECLAIM_US, 1);
     }

@@ -138,7 +138,7 @@ impl Reproducer for SwapRo {
         setup.thread(process, "user", 0, move |user| async move {
             if cached < 2 {
                 read_load_store(user, page).await;
-                return;
+                user.spin().await;
             }
             user.store_u32(page, 1).await;
             let read = submit_read(user, page).await;
@@ -147,6 +147,7 @@ impl Reproducer for SwapRo {
             let seen = user.load_u32(page).await;
             user.store_u32(page, seen + 1).await;
             wait_and_check(user, page, read).await;
+            user.spin().await;
         });
         if cached == 2 {
             setup.reclaimer_in_turn(1, process, page, (PINNED, SCANNED));

@@ -82,4 +82,5 @@ async fn sleep_load_store(user: User<'_>, page: VirtAddr) {
     let seen = user.load_u32(page).await;
     user.store_u32(page, seen + 1).await;
     wait_and_check(user, page, read).await;
+    user.spin().await;
 }
