@@ -551,6 +551,10 @@ fn what_was_once_lost_within_a_bound_is_found() {
         ],
         // Whether an interrupt waits is not known while its CPU holds it back.
         vec![vec![Op::Load(0), Op::IrqsOff(0, 0)], vec![Op::Dma]],
+        vec![
+            vec![Op::Load(1), Op::IrqsOff(0, 0)],
+            vec![Op::TryLock(0, 0), Op::Dma],
+        ],
         // Who could begin a reversal is not known where states merge.
         vec![
             vec![Op::TryLock(1, 0), Op::Dma],

@@ -606,7 +606,9 @@ impl Order {
         let mut least: Option<Vec<u32>> = None;
         for lane in each(ables) {
             let mut clock = own[usize::from(lane)].clone();
+            // What its CPU holds back may have waited for long, or not wait yet.
             if !dfs.lanes.is_cpu(lane)
+                && node.enabled & bit(lane) != 0
                 && let Some(event) = dfs.enabler(lane)
             {
                 dfs.trace.join_event(&mut clock, event);
