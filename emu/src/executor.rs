@@ -109,10 +109,13 @@ impl<'w> Machine<'w> {
     /// the choice.
     #[inline]
     fn able(&self, actor: ActorId, request: &Request) -> bool {
-        if self.size.store_buffers && !self.ordered(actor, request) {
-            return false;
-        }
-        match request.want {
+        let ordered = !self.size.store_buffers || self.ordered(actor, request);
+        ordered && self.holds(actor, request.want)
+    }
+
+    #[inline]
+    fn holds(&self, actor: ActorId, want: Want) -> bool {
+        match want {
             Want::Touch => true,
             Want::Lock(lock) => self.locks.borrow().is_free(lock),
             Want::Zero(counter) => self.counters.borrow()[counter as usize] == 0,
@@ -162,12 +165,13 @@ impl<'w> Machine<'w> {
         }
     }
 
-    /// Whether only a handler on top of it keeps a CPU from going on.
+    /// Whether only a handler on top of it, or its store buffer, keeps a CPU from going on that
+    /// cannot be chosen.
     fn interrupted(&self, actor: ActorId) -> bool {
-        matches!(actor.role(), Role::Cpu(cpu) if self.cpus[cpu.0 as usize].handler_depth.get() > 0)
+        matches!(actor.role(), Role::Cpu(_))
             && self.engine.announced[self.slot(actor)]
                 .get()
-                .is_some_and(|it| self.able(actor, &it.request))
+                .is_some_and(|it| self.holds(actor, it.request.want))
     }
 
     fn note_masked(&self) {

@@ -555,6 +555,11 @@ fn what_was_once_lost_within_a_bound_is_found() {
             vec![Op::Load(1), Op::IrqsOff(0, 0)],
             vec![Op::TryLock(0, 0), Op::Dma],
         ],
+        // Leaving a CPU has a price even while it waits for its store buffer.
+        vec![
+            vec![Op::StoreLater(1), Op::Add(1)],
+            vec![Op::Ipi(0), Op::LockedAdd(0, 1)],
+        ],
         // Who could begin a reversal is not known where states merge.
         vec![
             vec![Op::TryLock(1, 0), Op::Dma],

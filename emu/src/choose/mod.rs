@@ -95,7 +95,8 @@ pub struct Choice<'a> {
     pub enabled: &'a [(ActorId, Request)],
     /// What the last step touched, if the chooser [tracks](Chooser::tracks) that.
     pub touched: &'a [(Object, Touch)],
-    /// CPUs that could go on if no handler ran on top of them, if it tracks.
+    /// CPUs that could go on but for a handler on top of them or what is in their store buffer, if
+    /// it tracks. Leaving them is a preemption all the same.
     pub interrupted: &'a [ActorId],
     /// Actors that their own CPU holds back: its interrupts are off, or a handler runs on it. If
     /// the chooser tracks.

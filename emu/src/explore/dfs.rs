@@ -37,7 +37,7 @@ pub(crate) struct Sleeper {
 pub(crate) struct Node {
     pub chosen: Lane,
     pub enabled: LaneSet,
-    /// CPUs that only a handler on top of them holds up.
+    /// CPUs that only a handler on top of them, or their store buffer, holds up.
     pub interrupted: LaneSet,
     /// Lanes that their own CPU holds back.
     pub masked: LaneSet,
