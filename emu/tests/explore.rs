@@ -560,6 +560,10 @@ fn what_was_once_lost_within_a_bound_is_found() {
             vec![Op::StoreLater(1), Op::Add(1)],
             vec![Op::Ipi(0), Op::LockedAdd(0, 1)],
         ],
+        vec![
+            vec![Op::Load(0), Op::Load(0)],
+            vec![Op::Ipi(0), Op::StoreLater(0), Op::Load(0)],
+        ],
         // Who could begin a reversal is not known where states merge.
         vec![
             vec![Op::TryLock(1, 0), Op::Dma],

@@ -372,8 +372,13 @@ impl Dfs {
                 .is_some_and(|most| node.preemptions + node.cost(self.lanes, *lane) > most);
             !dear
         });
+        // What holds up the CPU whose turn it is goes before all that could as well come after.
+        let held_up = node
+            .last_cpu
+            .filter(|last| node.interrupted & bit(*last) != 0);
         let preferred = |lane: &Lane| {
-            let goes_on = node.last_cpu == Some(*lane);
+            let goes_on = node.last_cpu == Some(*lane)
+                || held_up.is_some_and(|cpu| self.lanes.holds_up(*lane, cpu));
             (!goes_on, node.cost(self.lanes, *lane), *lane)
         };
         let Some(chosen) = free.min_by_key(preferred) else {

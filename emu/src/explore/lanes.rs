@@ -66,6 +66,12 @@ impl Lanes {
         (!self.is_device(lane)).then_some(lane ^ 1)
     }
 
+    /// Whether a lane is the interrupts of a CPU, or its store buffer.
+    pub fn holds_up(self, lane: Lane, cpu: Lane) -> bool {
+        let buffer = ActorId::store_buffer(CpuId(u16::from(cpu) / 2));
+        self.sibling(cpu) == Some(lane) || self.of(buffer) == Some(lane)
+    }
+
     /// Whether steps of the two lanes depend on each other whatever they touch.
     pub fn same_cpu(self, one: Lane, other: Lane) -> bool {
         one == other || self.sibling(one) == Some(other)
