@@ -232,6 +232,7 @@ impl Kernel<'_> {
 
     /// Whether what runs on a CPU gives way to anybody.
     fn spins(&self, cpu: CpuId) -> bool {
+        self.machine.touch(emu::readiness_object(cpu), Touch::Read);
         let running = self.machine.running(cpu);
         running.is_some() && running == self.percpu[cpu.0 as usize].spinner.get()
     }

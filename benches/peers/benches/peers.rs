@@ -3,10 +3,11 @@
 //!
 //! What each counts. A *schedule* is one whole run. shuttle and loom run a closure whose threads
 //! are coroutines and whose atomics are theirs; Shootdown runs a machine: each load and store goes
-//! through a TLB, page tables and twelve oracles, and a run has the scheduler's and the exits' steps
-//! too. So schedules are not the same amount of work, and the table gives *decisions* as well: the
-//! calls of the chooser (shuttle: `Scheduler::next_task`), whether there was a choice or not. They
-//! are counted in a pass of their own, which is not timed. loom does not tell its decisions.
+//! through a TLB, page tables and the oracles, and a run has the steps in which the scheduler starts
+//! the threads too; they spin at their end. In shuttle and loom threads start and end. So schedules
+//! are not the same amount of work, and the table gives *decisions* as well: the calls of the
+//! chooser (shuttle: `Scheduler::next_task`), whether there was a choice or not. They are counted in
+//! a pass of their own, which is not timed. loom does not tell its decisions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,6 +68,7 @@ impl Reproducer for StoreBuffering {
             setup.thread(process, "writer", cpu, move |user: User<'w>| async move {
                 user.store_u32(mine, 1).await;
                 user.load_u32(other).await;
+                user.spin().await;
             });
         }
     }

@@ -52,6 +52,7 @@ impl Reproducer for LostUpdate {
                     let value = user.load_u32(counter).await;
                     user.store_u32(counter, value + 1).await;
                 }
+                user.spin().await;
             });
         }
         setup.at_end(move |kernel| {
