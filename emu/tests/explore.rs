@@ -348,8 +348,18 @@ impl Runner for Machinist<'_> {
     }
 }
 
-fn search(program: &Small, bound: Option<u32>, reduction: Reduction, jobs: usize) -> Found {
-    let mut search = Search::new(program.cpus(), bound, reduction).expect("few CPUs");
+fn search(program: &Small, bound: Option<u32>, reduction: Reduction) -> Found {
+    let search = Search::new(program.cpus(), bound, reduction).expect("few CPUs");
+    complete(search, program, 1)
+}
+
+/// As [`search`], and split as soon as it can be.
+fn search_split(program: &Small, bound: Option<u32>, reduction: Reduction, jobs: usize) -> Found {
+    let search = Search::new(program.cpus(), bound, reduction).expect("few CPUs");
+    complete(search.split_after(0), program, jobs)
+}
+
+fn complete(mut search: Search, program: &Small, jobs: usize) -> Found {
     search
         .run(program, jobs, u64::MAX, true, &mut |_, _| true)
         .expect("few transfers");
@@ -435,9 +445,9 @@ proptest! {
 
     #[test]
     fn reduction_and_merging_lose_no_state_and_no_violation(program in program()) {
-        let all = search(&program, None, Reduction::None, 1);
+        let all = search(&program, None, Reduction::None);
         for reduction in [Reduction::Dpor, Reduction::Merge] {
-            let some = search(&program, None, reduction, 1);
+            let some = search(&program, None, reduction);
             prop_assert_eq!(&some.states, &all.states, "{:?}", reduction);
             prop_assert_eq!(&some.words, &all.words, "{:?}", reduction);
             prop_assert!(some.schedules <= all.schedules);
@@ -449,15 +459,15 @@ proptest! {
 
     #[test]
     fn neither_do_they_within_a_bound(program in program(), bound in 0u32..=3) {
-        let all = search(&program, Some(bound), Reduction::None, 1);
+        let all = search(&program, Some(bound), Reduction::None);
         for reduction in [Reduction::Dpor, Reduction::Merge] {
-            let some = search(&program, Some(bound), reduction, 1);
+            let some = search(&program, Some(bound), reduction);
             prop_assert_eq!(&some.states, &all.states, "{:?}", reduction);
             prop_assert_eq!(&some.words, &all.words, "{:?}", reduction);
             let pieces = search_in_pieces(&program, Some(bound), reduction);
             prop_assert_eq!(&pieces.states, &all.states, "{:?} in pieces", reduction);
             if some.exhaustive {
-                let everything = search(&program, None, Reduction::None, 1);
+                let everything = search(&program, None, Reduction::None);
                 prop_assert_eq!(&some.states, &everything.states, "{:?} claims it", reduction);
             }
         }
@@ -472,9 +482,9 @@ proptest! {
         program in program_with_store_buffers(),
         bound in prop_oneof![Just(None), (0u32..=2).prop_map(Some)],
     ) {
-        let all = search(&program, bound, Reduction::None, 1);
+        let all = search(&program, bound, Reduction::None);
         for reduction in [Reduction::Dpor, Reduction::Merge] {
-            let some = search(&program, bound, reduction, 1);
+            let some = search(&program, bound, reduction);
             prop_assert_eq!(&some.states, &all.states, "{:?} {:?}", reduction, bound);
         }
     }
@@ -493,13 +503,9 @@ fn a_read_passes_a_write_unless_a_barrier_is_between() {
         )
     };
     let states = |program: &Small| {
-        let all = search(program, None, Reduction::None, 1).states;
+        let all = search(program, None, Reduction::None).states;
         for reduction in [Reduction::Dpor, Reduction::Merge] {
-            assert_eq!(
-                search(program, None, reduction, 1).states,
-                all,
-                "{program:?}"
-            );
+            assert_eq!(search(program, None, reduction).states, all, "{program:?}");
         }
         all
     };
@@ -573,9 +579,9 @@ fn what_was_once_lost_within_a_bound_is_found() {
     ];
     for program in programs.map(Small) {
         for bound in [Some(0), Some(1), Some(2), None] {
-            let all = search(&program, bound, Reduction::None, 1);
+            let all = search(&program, bound, Reduction::None);
             for reduction in [Reduction::Dpor, Reduction::Merge] {
-                let some = search(&program, bound, reduction, 1);
+                let some = search(&program, bound, reduction);
                 assert_eq!(
                     some.states, all.states,
                     "{program:?} {bound:?} {reduction:?}"
@@ -585,7 +591,7 @@ fn what_was_once_lost_within_a_bound_is_found() {
     }
 }
 
-/// The quota of the rounds is far below what these take, so items are split on the way.
+/// Items are split from the second round on.
 #[test]
 fn a_search_gives_the_same_whatever_the_number_of_workers() {
     let program = Small(vec![
@@ -611,8 +617,8 @@ fn a_search_gives_the_same_whatever_the_number_of_workers() {
         (None, Reduction::Merge),
         (Some(3), Reduction::Merge),
     ] {
-        let one = search(&program, bound, reduction, 1);
-        let four = search(&program, bound, reduction, 4);
+        let one = search_split(&program, bound, reduction, 1);
+        let four = search_split(&program, bound, reduction, 4);
         assert!(one.runs() > 256, "{}", one.runs());
         assert!(one.failing > 0);
         assert_eq!(one, four);
@@ -628,8 +634,10 @@ fn a_search_that_is_stopped_and_read_back_ends_as_one_that_was_not() {
         vec![Op::Store(0), Op::Check(0)],
     ]);
     for reduction in [Reduction::Dpor, Reduction::Merge] {
-        let whole = search(&program, Some(3), reduction, 2);
-        let mut part = Search::new(3, Some(3), reduction).expect("few CPUs");
+        let whole = search_split(&program, Some(3), reduction, 2);
+        let mut part = Search::new(3, Some(3), reduction)
+            .expect("few CPUs")
+            .split_after(0);
         let mut stops = 0;
         while !part.found().complete {
             part.run(&program, 2, u64::MAX, true, &mut |_, _| false)

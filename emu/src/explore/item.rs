@@ -71,6 +71,11 @@ impl Item {
         }
     }
 
+    /// Whether it is the whole tree, and not begun.
+    pub fn is_root(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
     /// Whether it is done but for what others ask for.
     pub fn waits(&self) -> bool {
         self.waits

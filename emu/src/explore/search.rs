@@ -14,6 +14,8 @@ use super::visited::{Known, Visited};
 use super::{Outcome, Program, Reduction, Runner, Schedule};
 use crate::{ActorId, Choice, Chooser, End};
 
+/// Steps in which a search stays one item at each bound, unless told.
+const ALONE: u64 = 1 << 20;
 /// Schedules that an item makes in the first round; more later.
 const FIRST_QUOTA: u64 = 256;
 /// And at most.
@@ -30,6 +32,8 @@ pub struct Search {
     most: Option<u32>,
     bound: Option<u32>,
     quota: u64,
+    /// See [`Search::split_after`].
+    alone: u64,
     items: Vec<Item>,
     /// A choice was left out at the present bound.
     cut: bool,
@@ -102,11 +106,19 @@ impl Search {
             most,
             bound: most.map(|_| 0),
             quota: FIRST_QUOTA,
+            alone: ALONE,
             items: vec![Item::root()],
             cut: false,
             found: Found::default(),
             known: Known::default(),
         })
+    }
+
+    /// Lets workers share the search only after so many steps at each bound; a million unless said.
+    /// What is split is in part searched twice, so small searches do better alone.
+    pub fn split_after(mut self, steps: u64) -> Search {
+        self.alone = steps;
+        self
     }
 
     /// What has been found so far.
@@ -198,8 +210,10 @@ impl Search {
         let mut orders = Vec::new();
         let lanes = Lanes::new(self.cpus).expect("checked by new");
         for (place, item) in self.items.iter().enumerate() {
+            let alone = item.is_root();
             let quota = match item.stuck(lanes, self.bound) {
                 true => 0,
+                false if alone => left,
                 false => self.quota.min(left),
             };
             left -= quota;
@@ -207,6 +221,7 @@ impl Search {
                 place,
                 item: item.clone(),
                 quota,
+                steps: if alone { self.alone } else { u64::MAX },
                 lanes,
                 bound: self.bound,
                 reduction: self.reduction,
@@ -292,6 +307,8 @@ struct Order {
     place: usize,
     item: Item,
     quota: u64,
+    /// It makes no further schedule when it has taken so many.
+    steps: u64,
     lanes: Lanes,
     bound: Option<u32>,
     reduction: Reduction,
@@ -378,7 +395,7 @@ impl Order {
         let mut found = Found::default();
         let mut more = !self.item.waits() || dfs.advance();
         let dfs = Rc::new(RefCell::new(dfs));
-        while more && found.runs() < self.quota {
+        while more && found.runs() < self.quota && found.steps <= self.steps {
             dfs.borrow_mut().begin();
             let outcome = runner.run(Box::new(Pilot(Rc::clone(&dfs))));
             let mut dfs = dfs.borrow_mut();
