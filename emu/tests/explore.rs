@@ -355,8 +355,16 @@ fn search(program: &Small, bound: Option<u32>, reduction: Reduction) -> Found {
 
 /// As [`search`], and split as soon as it can be.
 fn search_split(program: &Small, bound: Option<u32>, reduction: Reduction, jobs: usize) -> Found {
-    let search = Search::new(program.cpus(), bound, reduction).expect("few CPUs");
-    complete(search.split_after(0), program, jobs)
+    complete(begun(program, bound, reduction), program, jobs)
+}
+
+/// A search that has made one schedule: with what is left of it in several items.
+fn begun(program: &Small, bound: Option<u32>, reduction: Reduction) -> Search {
+    let mut search = Search::new(program.cpus(), bound, reduction).expect("few CPUs");
+    search
+        .run(program, 1, 1, true, &mut |_, _| true)
+        .expect("few transfers");
+    search
 }
 
 fn complete(mut search: Search, program: &Small, jobs: usize) -> Found {
@@ -635,9 +643,7 @@ fn a_search_that_is_stopped_and_read_back_ends_as_one_that_was_not() {
     ]);
     for reduction in [Reduction::Dpor, Reduction::Merge] {
         let whole = search_split(&program, Some(3), reduction, 2);
-        let mut part = Search::new(3, Some(3), reduction)
-            .expect("few CPUs")
-            .split_after(0);
+        let mut part = begun(&program, Some(3), reduction);
         let mut stops = 0;
         while !part.found().complete {
             part.run(&program, 2, u64::MAX, true, &mut |_, _| false)

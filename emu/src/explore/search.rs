@@ -14,7 +14,8 @@ use super::visited::{Known, Visited};
 use super::{Outcome, Program, Reduction, Runner, Schedule};
 use crate::{ActorId, Choice, Chooser, End};
 
-/// Steps in which a search stays one item at each bound, unless told.
+/// Steps in which a search stays one item at each bound: what is split is searched in part twice,
+/// since nobody knows what the others' steps touch, so small searches do better alone.
 const ALONE: u64 = 1 << 20;
 /// Schedules that an item makes in the first round; more later.
 const FIRST_QUOTA: u64 = 256;
@@ -32,8 +33,6 @@ pub struct Search {
     most: Option<u32>,
     bound: Option<u32>,
     quota: u64,
-    /// See [`Search::split_after`].
-    alone: u64,
     items: Vec<Item>,
     /// A choice was left out at the present bound.
     cut: bool,
@@ -106,19 +105,11 @@ impl Search {
             most,
             bound: most.map(|_| 0),
             quota: FIRST_QUOTA,
-            alone: ALONE,
             items: vec![Item::root()],
             cut: false,
             found: Found::default(),
             known: Known::default(),
         })
-    }
-
-    /// Lets workers share the search only after so many steps at each bound; a million unless said.
-    /// What is split is in part searched twice, so small searches do better alone.
-    pub fn split_after(mut self, steps: u64) -> Search {
-        self.alone = steps;
-        self
     }
 
     /// What has been found so far.
@@ -221,7 +212,7 @@ impl Search {
                 place,
                 item: item.clone(),
                 quota,
-                steps: if alone { self.alone } else { u64::MAX },
+                steps: if alone { ALONE } else { u64::MAX },
                 lanes,
                 bound: self.bound,
                 reduction: self.reduction,
