@@ -20,26 +20,32 @@ impl<'w> Machine<'w> {
         let engine = &self.engine;
         let actor = engine.current.get();
         let slot = self.slot(actor);
+        if !engine.time_decides.get() {
+            return self.announce_to_chooser(actor, slot, request);
+        }
+        let key = self.key(actor, slot, request);
+        if key < engine.timed.horizon() && self.able(actor, request) && !engine.stopping.get() {
+            self.commit(actor, slot, Timed::time(key));
+            return true;
+        }
+        self.suspend(actor, slot, request, key);
+        false
+    }
+
+    /// When time would let `request` come.
+    #[inline]
+    fn key(&self, actor: ActorId, slot: usize, request: &Request) -> u64 {
+        let engine = &self.engine;
         let base = engine.times[slot].get().max(engine.clock.get());
+        if let Some(time) = request.not_before {
+            return Timed::key_at(time.max(base), slot);
+        }
         // Which line an instruction of user mode touches is known only when it is chosen.
         let line = match actor.on_cpu() {
             Some(cpu) if !request.user => self.line_cost(request.object, cpu),
             _ => 0,
         };
-        let cost = u64::from(request.cost) + line;
-        if engine.time_decides.get() {
-            let key = match request.not_before {
-                Some(time) => Timed::key_at(time.max(base), slot),
-                None => engine.timed.key(base, cost, slot),
-            };
-            if key < engine.timed.horizon() && self.able(actor, request) && !engine.stopping.get() {
-                self.commit(actor, slot, Timed::time(key));
-                return true;
-            }
-            self.suspend(actor, slot, request, key);
-            return false;
-        }
-        self.announce_to_chooser(actor, slot, request, base, cost)
+        engine.timed.key(base, u64::from(request.cost) + line, slot)
     }
 
     #[inline(never)]
@@ -72,25 +78,25 @@ impl<'w> Machine<'w> {
         self.mark(slot, true);
     }
 
-    fn announce_to_chooser(
-        &self,
-        actor: ActorId,
-        slot: usize,
-        request: &Request,
-        base: u64,
-        cost: u64,
-    ) -> bool {
+    fn announce_to_chooser(&self, actor: ActorId, slot: usize, request: &Request) -> bool {
         let engine = &self.engine;
+        let stopping = engine.stopping.get();
         if engine.keeps_time.get() {
-            let key = match request.not_before {
-                Some(time) => Timed::key_at(time.max(base), slot),
-                None => engine.timed.key(base, cost, slot),
-            };
-            self.suspend(actor, slot, request, key);
+            self.suspend(actor, slot, request, self.key(actor, slot, request));
         } else {
-            self.note(slot, request, base + cost);
+            let led = engine.led.get();
+            if led < engine.lead_len.get()
+                && !stopping
+                && engine.lead.borrow()[led] == actor
+                && self.able(actor, request)
+            {
+                engine.led.set(led + 1);
+                self.commit(actor, slot, engine.clock.get() + u64::from(request.cost));
+                return true;
+            }
+            self.note(slot, request, 0);
         }
-        if engine.stopping.get() {
+        if stopping {
             return false;
         }
         match self.choose() {
@@ -113,6 +119,16 @@ impl<'w> Machine<'w> {
         ordered && self.holds(actor, request.want)
     }
 
+    /// Whether what an actor announced could come now.
+    #[inline]
+    fn announced_able(&self, actor: ActorId, slot: usize) -> bool {
+        match self.engine.announced[slot].get() {
+            Some(it) if !self.size.store_buffers => self.holds(actor, it.request.want),
+            Some(it) => self.able(actor, &it.request),
+            None => false,
+        }
+    }
+
     #[inline]
     fn holds(&self, actor: ActorId, want: Want) -> bool {
         match want {
@@ -126,42 +142,16 @@ impl<'w> Machine<'w> {
         }
     }
 
-    /// Who has this slot and what it wants next, if it can be chosen.
+    /// Whether the actor of a slot can be chosen.
     #[inline]
-    fn candidate(&self, slot: usize) -> Option<(ActorId, Request)> {
-        let actor = self.actor_of_slot(slot);
-        let announced = self.engine.announced[slot].get();
-        let able = || match &announced {
-            Some(it) => self.able(actor, &it.request),
-            None => false,
-        };
-        let enabled = match actor.role() {
-            Role::Cpu(cpu) => self.cpus[cpu.0 as usize].handler_depth.get() == 0 && able(),
-            Role::Irq(cpu) => self.deliverable(cpu) || able(),
-            Role::Device(_) => able(),
-        };
-        if !enabled {
-            return None;
-        }
-        let request = match (announced, actor.role()) {
-            (Some(it), _) => it.request,
-            (None, Role::Irq(cpu)) => delivery(cpu),
-            (None, _) => delivery(CpuId(0)),
-        };
-        Some((actor, request))
-    }
-
-    /// Whether an actor can be chosen.
-    fn enabled(&self, actor: ActorId) -> bool {
-        let announced = || {
-            self.engine.announced[self.slot(actor)]
-                .get()
-                .is_some_and(|it| self.able(actor, &it.request))
-        };
+    fn enabled(&self, actor: ActorId, slot: usize) -> bool {
         match actor.role() {
-            Role::Cpu(cpu) => self.cpus[cpu.0 as usize].handler_depth.get() == 0 && announced(),
-            Role::Irq(cpu) => self.deliverable(cpu) || announced(),
-            Role::Device(_) => announced(),
+            Role::Cpu(cpu) => {
+                self.cpus[cpu.0 as usize].handler_depth.get() == 0
+                    && self.announced_able(actor, slot)
+            }
+            Role::Irq(cpu) => self.deliverable(cpu) || self.announced_able(actor, slot),
+            Role::Device(_) => self.announced_able(actor, slot),
         }
     }
 
@@ -220,9 +210,34 @@ impl<'w> Machine<'w> {
         }
     }
 
+    /// The next of those that the chooser told ahead.
+    fn led(&self) -> Option<ActorId> {
+        let engine = &self.engine;
+        let led = engine.led.get();
+        if led == engine.lead_len.get() {
+            return None;
+        }
+        engine.led.set(led + 1);
+        let actor = engine.lead.borrow()[led];
+        if !self.enabled(actor, self.slot(actor)) {
+            self.stop(Stop::Diverged(format!(
+                "{actor} was to go on at step {}, and cannot",
+                engine.steps.get() + 1
+            )));
+        }
+        Some(actor)
+    }
+
     /// Asks the chooser; `None` when nothing is enabled, or it refused.
     fn choose(&self) -> Option<ActorId> {
         let engine = &self.engine;
+        if let Some(actor) = self.led() {
+            return (!engine.stopping.get()).then_some(actor);
+        }
+        if engine.lead_len.replace(0) > 0 {
+            engine.led.set(0);
+            engine.tracking.set(engine.tracks.get());
+        }
         if engine.keeps_time.get() {
             // Time would have parked these on the way to its choice, so they are parked here too.
             self.first_ready()?;
@@ -236,10 +251,11 @@ impl<'w> Machine<'w> {
             if keeps_time && engine.timed.key_of(slot) == WinnerTree::NONE {
                 return;
             }
-            if let Some(candidate) = self.candidate(slot) {
-                candidates.push(candidate);
-            } else if tracking && self.interrupted(self.actor_of_slot(slot)) {
-                interrupted.push(self.actor_of_slot(slot));
+            let actor = self.actor_of_slot(slot);
+            if self.enabled(actor, slot) {
+                candidates.push(actor);
+            } else if tracking && self.interrupted(actor) {
+                interrupted.push(actor);
             }
         });
         if candidates.is_empty() {
@@ -254,6 +270,7 @@ impl<'w> Machine<'w> {
             step: engine.steps.get() + 1,
             last: engine.last.get(),
             enabled: &candidates,
+            wants: &|actor| self.request_of(actor),
             touched: &footprint,
             interrupted: &interrupted,
             masked: &masked,
@@ -272,7 +289,7 @@ impl<'w> Machine<'w> {
             Ok(actor)
                 if candidates
                     .iter()
-                    .fold(false, |any, it| any | (it.0 == actor)) =>
+                    .fold(false, |any, it| any | (*it == actor)) =>
             {
                 Some(actor)
             }
@@ -572,7 +589,7 @@ impl<'w> Machine<'w> {
         let Some(announced) = self.engine.announced[slot].get() else {
             return;
         };
-        if self.enabled(actor) {
+        if self.enabled(actor, slot) {
             let floor = self.engine.times[slot].get().max(self.now());
             let ready = announced.ready.max(floor);
             self.engine.timed.set(slot, Timed::key_at(ready, slot));
@@ -629,7 +646,7 @@ impl<'w> Machine<'w> {
                 && self.engine.timed.key_of(slot) == WinnerTree::NONE
             {
                 let actor = self.actor_of_slot(slot);
-                if self.enabled(actor) {
+                if self.enabled(actor, self.slot(actor)) {
                     self.ready_after_transfer(actor, slot, it.request.object);
                 }
             }

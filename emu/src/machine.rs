@@ -144,7 +144,14 @@ pub(crate) struct Engine {
     pub recording: Cell<bool>,
     pub watching: Cell<bool>,
     /// Whether the chooser asked for footprints.
+    pub tracks: Cell<bool>,
+    /// Whether they are noted now: not as long as the run is one that the chooser told ahead.
     pub tracking: Cell<bool>,
+    /// Who goes in the first steps, as the chooser told ahead ([`Chooser::lead`]); how many of
+    /// them there are in this run, and how many went.
+    pub lead: RefCell<Vec<ActorId>>,
+    pub lead_len: Cell<usize>,
+    pub led: Cell<usize>,
     /// What was touched since the last choice.
     pub footprint: RefCell<Vec<(Object, Touch)>>,
     /// What the step that acts touches instead of what it announced.
@@ -156,7 +163,7 @@ pub(crate) struct Engine {
     pub announced: Vec<Cell<Option<Announced>>>,
     /// Slots that may be enabled: a superset.
     pub marked: Vec<Cell<u64>>,
-    pub candidates: RefCell<Vec<(ActorId, crate::Request)>>,
+    pub candidates: RefCell<Vec<ActorId>>,
     /// Of this run.
     pub seed: Cell<u64>,
     /// See [`crate::Choice::interrupted`].
@@ -762,15 +769,15 @@ impl<'w> Machine<'w> {
             let slot = self.slot(actor);
             engine.times[slot].set(engine.times[slot].get() + extra);
         }
-        if access.writes() {
+        if access.writes() && engine.keeps_time.get() {
             self.own_line(object, actor);
         }
         if self.tracking() {
             self.touch_cpu(actor, access);
-        }
-        match self.engine.narrowed.take() {
-            Some((object, touch)) => self.touch(object, touch),
-            None => self.touch(object, access),
+            match engine.narrowed.take() {
+                Some((object, touch)) => self.touch(object, touch),
+                None => self.touch(object, access),
+            }
         }
         if engine.watching.get() {
             self.watch(object, access, value, at);
@@ -927,7 +934,11 @@ impl Engine {
             digest: Cell::default(),
             recording: Cell::new(false),
             watching: Cell::new(false),
+            tracks: Cell::new(false),
             tracking: Cell::new(false),
+            lead: RefCell::default(),
+            lead_len: Cell::new(0),
+            led: Cell::new(0),
             footprint: RefCell::default(),
             narrowed: Cell::new(None),
             window: Cell::new(Window { from: 0, to: 0 }),

@@ -81,9 +81,15 @@ impl Machine<'_> {
                 .replace(rng::stream(seed, rng::Purpose::Spinner));
         }
         engine.seed.set(seed);
-        if let Some(chooser) = engine.chooser.borrow_mut().as_mut() {
+        let (mut lead, mut chooser) = (engine.lead.borrow_mut(), engine.chooser.borrow_mut());
+        lead.clear();
+        if let Some(chooser) = chooser.as_mut() {
             chooser.reseed(seed);
+            chooser.lead(&mut lead);
         }
+        engine.led.set(0);
+        engine.lead_len.set(lead.len());
+        engine.tracking.set(engine.tracks.get() && lead.is_empty());
     }
 
     /// Looks at each step only if somebody wants to know of it.
@@ -96,9 +102,9 @@ impl Machine<'_> {
             .is_some_and(|it| it.watches());
         let recorder = engine.recorder.borrow().is_some();
         let chooser_of = engine.chooser.borrow();
-        engine
-            .tracking
-            .set(chooser_of.as_ref().is_some_and(|it| it.tracks()));
+        let tracks = chooser_of.as_ref().is_some_and(|it| it.tracks());
+        engine.tracks.set(tracks);
+        engine.tracking.set(tracks);
         drop(chooser_of);
         engine
             .watching

@@ -210,7 +210,7 @@ impl Chooser for Counting {
         let chosen = self.inner.choose(choice)?;
         if let Role::Cpu(cpu) = chosen.role() {
             let left = self.last_cpu.replace(cpu).filter(|last| *last != cpu);
-            let could = |last| choice.enabled.iter().any(|it| it.0 == ActorId::cpu(last));
+            let could = |last| choice.enabled.contains(&ActorId::cpu(last));
             if left.is_some_and(could) {
                 self.count.set(self.count.get() + 1);
             }

@@ -52,7 +52,7 @@ impl Scribe {
 impl Chooser for Scribe {
     fn choose(&mut self, choice: &Choice<'_>) -> Result<ActorId, String> {
         self.touched(choice.touched);
-        let enabled: Vec<ActorId> = choice.enabled.iter().map(|it| it.0).collect();
+        let enabled = choice.enabled.to_vec();
         let number = self.taken.borrow().len();
         let actor = match self.way.get(number) {
             Some(actor) => *actor,

@@ -92,7 +92,9 @@ pub struct Choice<'a> {
     /// Who took the last one.
     pub last: Option<ActorId>,
     /// Who can go on, in a fixed order; never empty.
-    pub enabled: &'a [(ActorId, Request)],
+    pub enabled: &'a [ActorId],
+    /// What one of them wants.
+    pub wants: &'a dyn Fn(ActorId) -> Request,
     /// What the last step touched, if the chooser [tracks](Chooser::tracks) that.
     pub touched: &'a [(Object, Touch)],
     /// CPUs that could go on but for a handler on top of them or what is in their store buffer, if
@@ -122,6 +124,10 @@ pub trait Chooser {
 
     /// Forgets the last run and starts on another with this seed.
     fn reseed(&mut self, seed: u64);
+
+    /// Adds who goes in the first steps of the run that begins, as far as that is known: it is not
+    /// asked about those, and they are not [tracked](Chooser::tracks).
+    fn lead(&self, _all: &mut Vec<ActorId>) {}
 
     /// Whether it wants to be told of each step ([`Chooser::taken`]).
     fn watches(&self) -> bool {

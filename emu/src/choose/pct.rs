@@ -94,8 +94,8 @@ impl PctChooser {
     }
 
     fn highest(&mut self, choice: &Choice<'_>) -> ActorId {
-        let mut highest = (0, choice.enabled[0].0);
-        for (actor, _) in choice.enabled {
+        let mut highest = (0, choice.enabled[0]);
+        for actor in choice.enabled {
             let priority = self.priority(*actor);
             if priority > highest.0 {
                 highest = (priority, *actor);
@@ -109,7 +109,7 @@ impl Chooser for PctChooser {
     fn choose(&mut self, choice: &Choice<'_>) -> Result<ActorId, String> {
         if choice.step > self.polls_after {
             let at = self.rng.below(choice.enabled.len() as u64);
-            return Ok(choice.enabled[at as usize].0);
+            return Ok(choice.enabled[at as usize]);
         }
         let mut highest = self.highest(choice);
         while let Some((_, priority)) = self.changes.pop_if(|it| it.0 <= choice.step) {
@@ -144,9 +144,8 @@ mod tests {
 
     const REQUEST: Request = Request::touch(Object::new(Kind::Zone, 0), Access::Update, 1);
 
-    fn enabled(cpus: &[u16]) -> Vec<(ActorId, Request)> {
-        let actor = |cpu: &u16| (ActorId::cpu(CpuId(*cpu)), REQUEST);
-        cpus.iter().map(actor).collect()
+    fn enabled(cpus: &[u16]) -> Vec<ActorId> {
+        cpus.iter().map(|cpu| ActorId::cpu(CpuId(*cpu))).collect()
     }
 
     /// Who goes in `steps` steps, if all of these always can.
@@ -157,6 +156,7 @@ mod tests {
                 step,
                 last: None,
                 enabled: &enabled,
+                wants: &|_| REQUEST,
                 touched: &[],
                 interrupted: &[],
                 masked: &[],

@@ -21,7 +21,7 @@ impl RandomChooser {
 impl Chooser for RandomChooser {
     fn choose(&mut self, choice: &Choice<'_>) -> Result<ActorId, String> {
         let at = self.rng.below(choice.enabled.len() as u64);
-        Ok(choice.enabled[at as usize].0)
+        Ok(choice.enabled[at as usize])
     }
 
     fn reseed(&mut self, seed: u64) {

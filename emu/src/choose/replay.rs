@@ -63,18 +63,14 @@ impl Chooser for ReplayChooser {
             return Err(diverged(step, &what));
         };
         let segment = self.segments[at];
-        let found = choice
-            .enabled
-            .iter()
-            .find(|(actor, _)| *actor == segment.actor);
-        if found.is_some() {
+        if choice.enabled.contains(&segment.actor) {
             return Ok(segment.actor);
         }
-        let others: Vec<String> = choice
-            .enabled
-            .iter()
-            .map(|(actor, request)| format!("{actor} (to {} {})", request.access, request.object))
-            .collect();
+        let describe = |actor: &ActorId| {
+            let request = (choice.wants)(*actor);
+            format!("{actor} (to {} {})", request.access, request.object)
+        };
+        let others: Vec<String> = choice.enabled.iter().map(describe).collect();
         let what = format!(
             "{} should go on (it takes steps {} to {}, the first to {} a {:?}), and only these \
              can: {}",
@@ -146,11 +142,13 @@ mod tests {
     fn a_divergence_names_the_step_and_both_sides() {
         let mut chooser = ReplayChooser::new(vec![segment(0, 2, 0), segment(1, 3, 0)], 5, true);
         let request = Request::touch(Object::new(Kind::Zone, 0), Access::Update, 1);
-        let enabled = [(ActorId::cpu(CpuId(0)), request)];
+        let enabled = [ActorId::cpu(CpuId(0))];
+        let wants = |_| request;
         let choice = |step| Choice {
             step,
             last: None,
             enabled: &enabled,
+            wants: &wants,
             touched: &[],
             interrupted: &[],
             masked: &[],

@@ -141,15 +141,14 @@ impl Chooser for Watching {
         // What comes after the violation decides nothing.
         watch.over |= choice.violated;
         let lanes = watch.lanes;
-        let enabled = choice.enabled.iter().filter_map(|it| lanes.of(it.0));
+        let enabled = choice.enabled.iter().filter_map(|it| lanes.of(*it));
         let masked = choice.masked.iter().filter_map(|it| lanes.of(*it));
         watch.enabled.push((
             enabled.fold(0, |set, lane| set | bit(lane)),
             masked.fold(0, |set, lane| set | bit(lane)),
         ));
         watch.actors.push(actor);
-        let request = choice.enabled.iter().find(|it| it.0 == actor);
-        watch.want = request.map_or(Want::Touch, |it| it.1.want);
+        watch.want = (choice.wants)(actor).want;
         Ok(actor)
     }
 

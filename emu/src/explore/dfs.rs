@@ -20,8 +20,8 @@ use super::lanes::{
     Footprint, Lane, LaneSet, Lanes, MOST_LANES, Touched, bit, conflict, each, once_each,
 };
 use super::merge::Merger;
-use super::trace::{Race, Trace, Waited};
-use super::visited::{Known, Numbers, Summary, Turn, Visited};
+use super::trace::{Race, Trace, Waited, join};
+use super::visited::{Known, Numbers, Spare, Summary, Turn, Visited};
 use super::{Reduction, Schedule};
 use crate::{ActorId, Choice, End, Object, Request, Touch, Want};
 
@@ -113,6 +113,8 @@ pub(crate) struct Dfs {
     pub crowded: bool,
     races: Vec<Race>,
     touched: Vec<Touched>,
+    order: Order,
+    spare: Spare,
 }
 
 impl Dfs {
@@ -136,13 +138,21 @@ impl Dfs {
             crowded: false,
             races: Vec::new(),
             touched: Vec::new(),
+            order: Order::default(),
+            spare: Spare::default(),
         }
     }
 
     /// Another run begins.
     pub fn begin(&mut self) {
-        self.depth = 0;
+        self.depth = self.trace.len();
         self.redundant = false;
+    }
+
+    /// Who goes in the steps of the way of which it is known what they touch.
+    pub fn lead(&self, all: &mut Vec<ActorId>) {
+        let known = self.stack[..self.trace.len()].iter();
+        all.extend(known.map(|it| self.lanes.actor(it.chosen)));
     }
 
     pub fn way(&self) -> Way {
@@ -176,8 +186,7 @@ impl Dfs {
             return Err("searched elsewhere".to_string());
         }
         let actor = self.lanes.actor(self.stack[at].chosen);
-        let request = choice.enabled.iter().find(|it| it.0 == actor);
-        self.want = request.map_or(Want::Touch, |it| it.1.want);
+        self.want = (choice.wants)(actor).want;
         Ok(actor)
     }
 
@@ -216,7 +225,8 @@ impl Dfs {
     /// what led here now.
     fn merge(&mut self, summary: &Summary, node: &Node) {
         let length = self.trace.len();
-        let order = Order::at(self, node);
+        let mut order = std::mem::take(&mut self.order);
+        order.find(self, node);
         for number in summary.numbers() {
             let (lane, touched, waited) = self.numbers.below(number);
             let base = order.before(lane, waited);
@@ -226,6 +236,7 @@ impl Dfs {
                 self.trace.truncate(length);
             }
         }
+        self.order = order;
         let Some(last) = self.stack.len().checked_sub(1) else {
             return;
         };
@@ -385,6 +396,7 @@ impl Dfs {
             return false;
         };
         node.chosen = chosen;
+        node.below = self.spare.take();
         node.backtrack = match self.reduction {
             Reduction::Dpor | Reduction::Merge => bit(chosen),
             Reduction::None => node.enabled,
@@ -395,7 +407,7 @@ impl Dfs {
 
     fn node_for(&mut self, choice: &Choice<'_>) -> Option<Node> {
         let mut enabled = 0;
-        for (actor, _) in choice.enabled {
+        for actor in choice.enabled {
             let Some(lane) = self.lanes.of(*actor) else {
                 self.crowded = true;
                 return None;
@@ -527,8 +539,9 @@ impl Dfs {
         }
         if !node.partial {
             let preemptions = self.bound.map_or(0, |_| node.preemptions);
-            self.fresh.insert(node.state, preemptions, node.below);
+            self.fresh.insert(node.state, preemptions, &node.below);
         }
+        self.spare.give(node.below);
     }
 
     fn next_choice(&mut self) -> bool {
@@ -591,60 +604,65 @@ pub(crate) fn waited(want: Want) -> Waited {
     }
 }
 
-/// What happens before whatever a lane does below a state.
+/// What happens before whatever a lane does below a state: clocks, a row a lane.
+#[derive(Default)]
 struct Order {
-    /// For each lane that can go on there, or is only held up by its CPU; else `None`.
-    able: Vec<Option<Vec<u32>>>,
-    /// For each lane, without what lets it go on.
-    own: Vec<Vec<u32>>,
-    /// For each other lane.
-    waiting: Vec<Vec<u32>>,
+    stride: usize,
+    /// Lanes that can go on there, or are only held up by their CPU.
+    able: LaneSet,
+    /// Of those, with what lets them go on; of others, without.
+    own: Vec<u32>,
+    /// Of the lanes that are not `able`, with what lets them go on.
+    waiting: Vec<u32>,
+    least: Vec<u32>,
 }
 
 impl Order {
-    fn at(dfs: &Dfs, node: &Node) -> Order {
-        let own: Vec<Vec<u32>> = (0..MOST_LANES as Lane)
-            .map(|lane| dfs.trace.clock_of(lane))
-            .collect();
-        let ables = node.enabled | node.interrupted | node.masked;
-        let mut able = vec![None; MOST_LANES];
-        let mut least: Option<Vec<u32>> = None;
-        for lane in each(ables) {
-            let mut clock = own[usize::from(lane)].clone();
+    fn find(&mut self, dfs: &Dfs, node: &Node) {
+        self.stride = dfs.trace.stride();
+        self.able = node.enabled | node.interrupted | node.masked;
+        self.own.clear();
+        self.own.resize(MOST_LANES * self.stride, 0);
+        for lane in 0..MOST_LANES as Lane {
+            if let Some(clock) = dfs.trace.clock_of(lane) {
+                self.own[row(lane, self.stride)].copy_from_slice(clock);
+            }
+        }
+        self.least.clear();
+        for lane in each(self.able) {
+            let clock = &mut self.own[row(lane, self.stride)];
             // What its CPU holds back may have waited for long, or not wait yet.
             if !dfs.lanes.is_cpu(lane)
                 && node.enabled & bit(lane) != 0
                 && let Some(event) = dfs.enabler(lane)
             {
-                dfs.trace.join_event(&mut clock, event);
+                dfs.trace.join_event(clock, event);
             }
-            match &mut least {
-                None => least = Some(clock.clone()),
-                Some(least) => least
-                    .iter_mut()
-                    .zip(&clock)
-                    .for_each(|(one, other)| *one = (*one).min(*other)),
+            if self.least.is_empty() {
+                self.least.extend_from_slice(clock);
+            } else {
+                let both = self.least.iter_mut().zip(clock);
+                both.for_each(|(one, other)| *one = (*one).min(*other));
             }
-            able[usize::from(lane)] = Some(clock);
         }
         // Who can do nothing yet waits for one of those, whichever it is.
-        let least = least.unwrap_or_default();
-        let mut waiting = own.clone();
-        for clock in &mut waiting {
-            for (one, other) in clock.iter_mut().zip(&least) {
-                *one = (*one).max(*other);
-            }
+        self.waiting.clone_from(&self.own);
+        for lane in 0..MOST_LANES as Lane {
+            join(&mut self.waiting[row(lane, self.stride)], &self.least);
         }
-        Order { able, own, waiting }
     }
 
     fn before(&self, lane: Lane, waited: Waited) -> &[u32] {
-        let at = usize::from(lane);
-        match (&self.able[at], waited) {
-            (Some(clock), _) => clock,
-            (None, Waited::No) => &self.waiting[at],
-            // It could have come before what it waits for.
-            (None, Waited::Lock | Waited::Others) => &self.own[at],
+        let able = self.able & bit(lane) != 0;
+        match (able, waited) {
+            (false, Waited::No) => &self.waiting[row(lane, self.stride)],
+            // Who waited could have come before what it waits for.
+            _ => &self.own[row(lane, self.stride)],
         }
     }
+}
+
+fn row(lane: Lane, stride: usize) -> std::ops::Range<usize> {
+    let from = usize::from(lane) * stride;
+    from..from + stride
 }

@@ -10,12 +10,14 @@
 //! each other's ground away.
 
 use super::lanes::{Lane, MOST_LANES};
+use super::table::Table;
 use crate::{Object, Touch};
 
 /// The state at hand.
 pub(crate) struct Merger {
     histories: [u64; MOST_LANES],
-    versions: Versions,
+    /// Of the objects that something wrote; the others have version 0.
+    versions: Table<u64, u64>,
     key: [u64; 2],
     /// What each step changed: its lane, the lane's history and the key before it, and how many
     /// versions are in `replaced` before those that it replaced.
@@ -27,7 +29,7 @@ impl Merger {
     pub fn new() -> Merger {
         Merger {
             histories: [0; MOST_LANES],
-            versions: Versions::new(),
+            versions: Table::default(),
             key: [0; 2],
             steps: Vec::new(),
             replaced: Vec::new(),
@@ -62,7 +64,7 @@ impl Merger {
         for (object, touch) in objects.clone() {
             let known = match touch {
                 Touch::Adjust => 0,
-                _ => self.versions.get(object),
+                _ => self.version(object),
             };
             history = mix(mix(history, object ^ (touch as u64) << 60), known);
         }
@@ -70,7 +72,7 @@ impl Merger {
         self.histories[usize::from(lane)] = history;
         for (object, touch) in objects {
             if touch.writes() {
-                let old = self.versions.get(object);
+                let old = self.version(object);
                 let new = match touch {
                     // Whatever the order, the same sum.
                     Touch::Adjust => old.wrapping_add(mix(history, object)),
@@ -81,6 +83,10 @@ impl Merger {
                 self.change(mix(object, 2), old, new);
             }
         }
+    }
+
+    fn version(&self, object: u64) -> u64 {
+        self.versions.get(object).unwrap_or(0)
     }
 
     fn change(&mut self, what: u64, old: u64, new: u64) {
@@ -105,49 +111,6 @@ pub(super) fn mix(one: u64, other: u64) -> u64 {
         .wrapping_mul(u128::from(other ^ 0xd1b5_4a32_d192_ed03) | 1 << 64);
     let folded = (product as u64) ^ ((product >> 64) as u64);
     (folded ^ folded >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9)
-}
-
-/// Versions of objects; an object that nothing wrote has version 0.
-struct Versions {
-    /// Object and version, by open addressing.
-    slots: Vec<Option<(u64, u64)>>,
-    used: usize,
-}
-
-impl Versions {
-    fn new() -> Versions {
-        Versions {
-            slots: vec![None; 256],
-            used: 0,
-        }
-    }
-
-    fn find(&self, object: u64) -> usize {
-        let mask = self.slots.len() - 1;
-        let mut at = mix(object, 7) as usize & mask;
-        while self.slots[at].is_some_and(|it| it.0 != object) {
-            at = (at + 1) & mask;
-        }
-        at
-    }
-
-    fn get(&self, object: u64) -> u64 {
-        self.slots[self.find(object)].map_or(0, |it| it.1)
-    }
-
-    fn set(&mut self, object: u64, version: u64) {
-        let at = self.find(object);
-        self.used += usize::from(self.slots[at].is_none());
-        self.slots[at] = Some((object, version));
-        if self.used * 2 > self.slots.len() {
-            let old = std::mem::take(&mut self.slots);
-            self.slots = vec![None; old.len() * 2];
-            for slot in old.into_iter().flatten() {
-                let at = self.find(slot.0);
-                self.slots[at] = Some(slot);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

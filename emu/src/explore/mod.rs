@@ -18,6 +18,7 @@ mod merge;
 mod schedule;
 mod search;
 mod shrink;
+mod table;
 mod trace;
 mod visited;
 

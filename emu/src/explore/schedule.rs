@@ -96,7 +96,7 @@ impl Follow {
     fn wanted(&mut self, choice: &Choice<'_>) -> Option<ActorId> {
         loop {
             let (actor, _) = *self.turns.get(self.at)?;
-            if self.left > 0 && choice.enabled.iter().any(|it| it.0 == actor) {
+            if self.left > 0 && choice.enabled.contains(&actor) {
                 self.left -= 1;
                 return Some(actor);
             }
@@ -109,10 +109,9 @@ impl Follow {
 impl Chooser for Follow {
     fn choose(&mut self, choice: &Choice<'_>) -> Result<ActorId, String> {
         let lanes = self.lanes;
-        let able = choice.enabled.iter().map(|it| it.0);
-        let able = able.chain(choice.interrupted.iter().copied());
+        let able = choice.enabled.iter().chain(choice.interrupted);
         let able = able
-            .filter_map(|it| lanes.of(it))
+            .filter_map(|it| lanes.of(*it))
             .fold(0, |set, it| set | bit(it));
         let leaves = |lane: u8| {
             lanes.is_cpu(lane)
@@ -123,7 +122,7 @@ impl Chooser for Follow {
         let default = choice
             .enabled
             .iter()
-            .filter_map(|it| lanes.of(it.0))
+            .filter_map(|it| lanes.of(*it))
             .min_by_key(|lane| (self.last_cpu != Some(*lane), leaves(*lane), *lane))
             .ok_or("more devices at once than a search can tell apart")?;
         let actor = self.wanted(choice).unwrap_or(lanes.actor(default));

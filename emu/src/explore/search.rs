@@ -440,6 +440,10 @@ impl Chooser for Pilot {
 
     fn reseed(&mut self, _seed: u64) {}
 
+    fn lead(&self, all: &mut Vec<ActorId>) {
+        self.0.borrow().lead(all);
+    }
+
     fn tracks(&self) -> bool {
         true
     }

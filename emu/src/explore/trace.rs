@@ -4,9 +4,8 @@
 //! An event's clock tells, for each lane, the last of its events that happens before it (vector
 //! clocks). Two steps race if they conflict and nothing between them puts the one before the other.
 
-use std::collections::BTreeMap;
-
 use super::lanes::{Footprint, Lane, LaneSet, Lanes, Touched, bit};
+use super::table::Table;
 use crate::Touch as How;
 
 /// A touch of an object by an event.
@@ -56,7 +55,7 @@ pub(crate) struct Trace {
     events: Vec<Event>,
     clocks: Vec<u32>,
     touches: Vec<Touch>,
-    objects: BTreeMap<u64, u32>,
+    objects: Table<u64, u32>,
     names: Vec<u64>,
     /// The last touch of each object, and one.
     heads: Vec<u32>,
@@ -78,7 +77,7 @@ impl Trace {
             events: Vec::new(),
             clocks: Vec::new(),
             touches: Vec::new(),
-            objects: BTreeMap::new(),
+            objects: Table::default(),
             names: Vec::new(),
             heads: Vec::new(),
             last: vec![0; stride],
@@ -101,14 +100,16 @@ impl Trace {
         covers(self.clock(other), self.events[one].lane, one)
     }
 
+    /// Lanes that clocks cover.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
     /// The clock of the last event of a lane: what happens before all that the lane does next.
-    pub fn clock_of(&self, lane: Lane) -> Vec<u32> {
-        let mut clock = match self.last.get(usize::from(lane)) {
-            None | Some(0) => Vec::new(),
-            Some(last) => self.clock(*last as usize - 1).to_vec(),
-        };
-        clock.resize(self.stride, 0);
-        clock
+    /// `None` if it did nothing yet.
+    pub fn clock_of(&self, lane: Lane) -> Option<&[u32]> {
+        let last = self.last.get(usize::from(lane))?.checked_sub(1)?;
+        Some(self.clock(last as usize))
     }
 
     /// What happens before an event, and the event itself, joined to a clock.
@@ -118,7 +119,7 @@ impl Trace {
 
     /// Whether an event of another lane that `base` does not cover conflicts with this touch.
     pub fn rivals(&self, lane: Lane, (object, how): Touched, base: &[u32]) -> bool {
-        let Some(&object) = self.objects.get(&object) else {
+        let Some(object) = self.objects.get(object) else {
             return false;
         };
         let mut any = false;
@@ -208,7 +209,7 @@ impl Trace {
         let mut rivals: Vec<usize> = Vec::new();
         let mut lock_rival = None;
         for one in touched {
-            let Some(&object) = self.objects.get(&one.0) else {
+            let Some(object) = self.objects.get(one.0) else {
                 continue;
             };
             match waited {
@@ -347,7 +348,7 @@ impl Trace {
             .map_or(self.touches.len(), |next| next.first_touch as usize);
         self.touches[from..to.max(from)].iter().any(|touch| {
             touched.iter().any(|one| {
-                self.objects.get(&one.0) == Some(&touch.object)
+                self.objects.get(one.0) == Some(touch.object)
                     && !one.1.commutes(touch.how)
                     && touch.how != How::Unlock
             })
@@ -409,12 +410,13 @@ impl Trace {
     }
 
     fn note(&mut self, one: Touched, event: u32) {
-        let next = self.objects.len() as u32;
-        let object = *self.objects.entry(one.0).or_insert(next);
-        if object == next {
+        let object = self.objects.get(one.0).unwrap_or_else(|| {
+            let next = self.names.len() as u32;
+            self.objects.set(one.0, next);
             self.heads.push(0);
             self.names.push(one.0);
-        }
+            next
+        });
         let prev = self.heads[object as usize];
         let prev_other = match prev {
             0 => 0,
@@ -442,7 +444,7 @@ fn covers(clock: &[u32], lane: Lane, event: usize) -> bool {
     clock[usize::from(lane)] > event as u32
 }
 
-fn join(into: &mut [u32], other: &[u32]) {
+pub(super) fn join(into: &mut [u32], other: &[u32]) {
     for (one, other) in into.iter_mut().zip(other) {
         *one = (*one).max(*other);
     }

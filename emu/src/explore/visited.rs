@@ -1,12 +1,12 @@
 //! States that were gone on from to the end, and what was touched below each.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 
 use super::lanes::{Lane, LaneSet, Touched, each};
 use super::merge::mix;
+use super::table::Table;
 use super::trace::Waited;
 
 /// Bytes for what is remembered, roughly; then all is forgotten, which loses merges and no state.
@@ -23,7 +23,7 @@ pub(crate) type Below = (Lane, Touched, Waited);
 pub(crate) type Turn = (Lane, LaneSet);
 
 /// What happens below a state: numbers of touches as a bit set, and reversals of its turn.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Summary {
     touches: Vec<u64>,
     pub turns: Vec<Turn>,
@@ -36,6 +36,11 @@ impl Summary {
             self.touches.resize(word + 1, 0);
         }
         self.touches[word] |= 1 << (number % 64);
+    }
+
+    fn clear(&mut self) {
+        self.touches.clear();
+        self.turns.clear();
     }
 
     pub fn add_turn(&mut self, turn: Turn) {
@@ -61,6 +66,14 @@ impl Summary {
         plain + touches as usize + size_of_val(&self.turns[..])
     }
 
+    fn hash(&self) -> u64 {
+        let touches = self.touches.iter().fold(1, |hash, word| mix(hash, *word));
+        let turns = self.turns.iter();
+        turns.fold(touches, |hash, (lane, initials)| {
+            mix(mix(hash, u64::from(*lane)), *initials)
+        })
+    }
+
     /// The numbers of its touches.
     pub fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
         let words = self.touches.iter().enumerate();
@@ -68,21 +81,37 @@ impl Summary {
     }
 }
 
-/// Touches and their numbers.
-#[derive(Clone, Default, Debug)]
-struct Table {
-    all: Vec<Below>,
-    by_touch: BTreeMap<(u64, u16), u32>,
+/// Summaries that are not used any more, whose memory others can use.
+#[derive(Default)]
+pub(crate) struct Spare(Vec<Summary>);
+
+impl Spare {
+    /// An empty summary.
+    pub fn take(&mut self) -> Summary {
+        self.0.pop().unwrap_or_default()
+    }
+
+    pub fn give(&mut self, mut summary: Summary) {
+        summary.clear();
+        self.0.push(summary);
+    }
 }
 
-impl Table {
+/// Touches and their numbers.
+#[derive(Clone, Default, Debug)]
+struct Numbered {
+    all: Vec<Below>,
+    by_touch: Table<(u64, u16), u32>,
+}
+
+impl Numbered {
     fn number(&mut self, below: Below) -> u32 {
-        let next = self.all.len() as u32;
-        let number = *self.by_touch.entry(packed(below)).or_insert(next);
-        if number == next {
+        self.by_touch.get(packed(below)).unwrap_or_else(|| {
+            let next = self.all.len() as u32;
+            self.by_touch.set(packed(below), next);
             self.all.push(below);
-        }
-        number
+            next
+        })
     }
 }
 
@@ -95,15 +124,15 @@ fn packed((lane, (object, touch), waited): Below) -> (u64, u16) {
 /// on which that is.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Numbers {
-    shared: Arc<Mutex<Table>>,
+    shared: Arc<Mutex<Numbered>>,
     /// What this worker knows of it.
-    known: Table,
+    known: Numbered,
 }
 
 impl Numbers {
     pub fn number(&mut self, below: Below) -> u32 {
-        match self.known.by_touch.get(&packed(below)) {
-            Some(number) => *number,
+        match self.known.by_touch.get(packed(below)) {
+            Some(number) => number,
             None => {
                 let mut shared = self.shared.lock().expect("nobody panics with it");
                 let number = shared.number(below);
@@ -139,7 +168,8 @@ pub(crate) struct Visited {
     states: usize,
     entries: Vec<Entry>,
     summaries: Vec<Arc<Summary>>,
-    by_summary: BTreeMap<Arc<Summary>, u32>,
+    /// Summaries by what they say: open addressing, numbers and one.
+    by_summary: Vec<u32>,
     /// Bytes of the summaries.
     summed: usize,
 }
@@ -162,9 +192,10 @@ impl Visited {
     }
 
     /// A state was gone on from to the end, in this round.
-    pub fn insert(&mut self, state: u64, preemptions: u32, summary: Summary) {
+    pub fn insert(&mut self, state: u64, preemptions: u32, summary: &Summary) {
         if self.bytes() < MOST_FRESH {
-            self.add(state, preemptions, Arc::new(summary));
+            let number = self.number(summary, || Arc::new(summary.clone()));
+            self.add(state, preemptions, number);
         }
     }
 
@@ -175,7 +206,8 @@ impl Visited {
         }
         for entry in &fresh.entries {
             let summary = &fresh.summaries[entry.summary as usize];
-            self.add(entry.state, entry.preemptions, Arc::clone(summary));
+            let number = self.number(summary, || Arc::clone(summary));
+            self.add(entry.state, entry.preemptions, number);
         }
     }
 
@@ -185,25 +217,50 @@ impl Visited {
         size_of_val(&self.slots[..]) + size_of_val(&self.entries[..]) + self.summed
     }
 
-    fn add(&mut self, state: u64, preemptions: u32, summary: Arc<Summary>) {
+    fn add(&mut self, state: u64, preemptions: u32, summary: u32) {
         if (self.states + 1) * 2 > self.slots.len() {
             self.grow();
-        }
-        let next = self.summaries.len() as u32;
-        let number = *self.by_summary.entry(Arc::clone(&summary)).or_insert(next);
-        if number == next {
-            self.summed += summary.bytes();
-            self.summaries.push(summary);
         }
         let at = self.slot(state);
         self.states += usize::from(self.slots[at] == 0);
         self.entries.push(Entry {
             state,
             preemptions,
-            summary: number,
+            summary,
             next: self.slots[at],
         });
         self.slots[at] = self.entries.len() as u32;
+    }
+
+    /// Equal summaries are kept once.
+    fn number(&mut self, summary: &Summary, keep: impl FnOnce() -> Arc<Summary>) -> u32 {
+        if (self.summaries.len() + 1) * 2 > self.by_summary.len() {
+            self.by_summary = vec![0; (self.by_summary.len() * 2).max(64)];
+            for number in 0..self.summaries.len() {
+                let place = self.place(&self.summaries[number]);
+                self.by_summary[place] = number as u32 + 1;
+            }
+        }
+        let place = self.place(summary);
+        if self.by_summary[place] == 0 {
+            self.summed += summary.bytes();
+            self.summaries.push(keep());
+            self.by_summary[place] = self.summaries.len() as u32;
+        }
+        self.by_summary[place] - 1
+    }
+
+    /// Where a summary's number is, or could be put.
+    fn place(&self, summary: &Summary) -> usize {
+        let mask = self.by_summary.len() - 1;
+        let mut at = summary.hash() as usize & mask;
+        while let Some(number) = self.by_summary[at].checked_sub(1) {
+            if *self.summaries[number as usize] == *summary {
+                break;
+            }
+            at = (at + 1) & mask;
+        }
+        at
     }
 
     fn slot(&self, state: u64) -> usize {
@@ -263,7 +320,7 @@ impl From<Known> for Saved {
 
 impl From<Saved> for Known {
     fn from(saved: Saved) -> Known {
-        let mut table = Table::default();
+        let mut table = Numbered::default();
         for below in saved.touches {
             table.number(below);
         }
@@ -271,7 +328,8 @@ impl From<Saved> for Known {
         let mut visited = Visited::default();
         for (state, preemptions, summary) in saved.entries {
             if let Some(summary) = summaries.get(summary as usize) {
-                visited.add(state, preemptions, Arc::clone(summary));
+                let number = visited.number(summary, || Arc::clone(summary));
+                visited.add(state, preemptions, number);
             }
         }
         Known {
@@ -300,7 +358,7 @@ mod tests {
         let mut visited = Visited::default();
         for state in 0..5000 {
             assert!(visited.find(mix(state, 1), 9).is_none());
-            visited.insert(mix(state, 1), 1, summary(&[state as u32 % 7]));
+            visited.insert(mix(state, 1), 1, &summary(&[state as u32 % 7]));
         }
         for state in 0..5000 {
             let known = visited.find(mix(state, 1), 2).expect("met with fewer");
