@@ -301,8 +301,22 @@ async fn copy_one_pte<'w>(
     let policy = cx
         .ask(|patch| patch.fork_anon_page())
         .unwrap_or(ForkAnon::Share);
+    let protects_first = policy == ForkAnon::CopyIfDmaPinned
+        && pte.writable()
+        && cx.ask(|patch| patch.fork_protects_before_pins()) == Some(true);
+    if protects_first {
+        write_protect(cx, entry).await;
+    }
     if policy == ForkAnon::CopyIfDmaPinned && may_be_pinned(cx, entry.parent, page).await {
-        return copy_present_page(cx, entry, page, locks).await;
+        let copied = copy_present_page(cx, entry, page, locks).await;
+        if protects_first {
+            let source = entry.source;
+            barrier::change_pte(cx, entry.parent, entry.va, source, |pte| {
+                pte.with(PteFlags::W)
+            })
+            .await;
+        }
+        return copied;
     }
     if policy == ForkAnon::CopyIfExclusivePinned && !try_dup(cx, entry.parent, page).await {
         return copy_present_page(cx, entry, page, locks).await;
@@ -316,11 +330,8 @@ async fn copy_one_pte<'w>(
         && (entry.writable || cx.ask(|patch| patch.fork_tests_read_only()) == Some(true));
     let mut copy = first && tested && must_copy(cx, policy, page).await;
     let protects = cx.ask(|patch| patch.fork_write_protects()) != Some(false);
-    if entry.writable && protects && !entry.rules.later {
-        barrier::change_pte(cx, entry.parent, entry.va, entry.source, |pte| {
-            pte.without(PteFlags::W)
-        })
-        .await;
+    if entry.writable && protects && !protects_first && !entry.rules.later {
+        write_protect(cx, entry).await;
     }
     get_page_unordered(cx, page, Holder::Mapping).await;
     page_dup_rmap_unordered(cx, page).await;
@@ -350,6 +361,13 @@ async fn copy_one_pte<'w>(
         return decow_page(cx, entry, page, shared, how, locks).await;
     }
     Ok(Copied::Done)
+}
+
+async fn write_protect(cx: Cx<'_>, entry: Entry) {
+    let Entry {
+        parent, va, source, ..
+    } = entry;
+    barrier::change_pte(cx, parent, va, source, |pte| pte.without(PteFlags::W)).await;
 }
 
 /// All entries are shared by now: the child gets a copy of this one's page.

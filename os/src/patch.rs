@@ -41,6 +41,10 @@ pub trait Patch: Sync {
     fn fork_tests_read_only(&self) -> Option<bool> {
         None
     }
+    /// Whether fork takes write access away before it asks whether the page may be pinned.
+    fn fork_protects_before_pins(&self) -> Option<bool> {
+        None
+    }
     /// Whether fork takes write access away from what it shares.
     fn fork_write_protects(&self) -> Option<bool> {
         None

@@ -152,7 +152,7 @@ fn missing(it: &Recorded) -> String {
         it.gives,
         "not reproduced",
         "-",
-        it.missing,
+        "no reproducer yet",
     ])
 }
 

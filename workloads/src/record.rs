@@ -19,8 +19,6 @@ pub struct Recorded {
     pub gives: &'static str,
     /// Where it is said.
     pub source: &'static str,
-    /// Why no reproducer has it; counts only as long as none has.
-    pub missing: &'static str,
 }
 
 const fn row(
@@ -36,14 +34,6 @@ const fn row(
         what,
         gives,
         source,
-        missing: "no reproducer yet",
-    }
-}
-
-impl Recorded {
-    const fn missing(mut self, why: &'static str) -> Recorded {
-        self.missing = why;
-        self
     }
 }
 
@@ -143,7 +133,7 @@ pub const RECORD: &[Recorded] = &[
     row("U11", "REV", "reuse only with a count of 1; early un-sharing removed", "CLEAN; CORRUPT with swap", "09854ba94c6a and others, 5.9"),
     row("U12", "SWAPRO", "reclaim inserts no page that may be pinned", "CLEAN; CORRUPT if already in the swap cache", "feb889fb40fa, 5.11"),
     row("U13", "FWD", "fork copies a page that may be pinned", "CLEAN slow, CORRUPT lockless", "008cfe4418b3, 70e806e4e645, 5.9"),
-    row("U14", "FAST", "the clear, test, restore of the first version dropped", "leaves FAST open", "f3c64eda3e50, 5.9").missing("what it left open is what U13 without U15 shows"),
+    row("U14", "FAST", "the clear, test, restore of the first version dropped", "leaves FAST open", "f3c64eda3e50, 5.9"),
     row("U15", "FAST", "a sequence count around fork that the lockless pin reads twice", "CLEAN", "57efa1fe5957, 5.11"),
     row("U16", "HUGE", "U13 for huge pages", "CLEAN", "4eae4efa2c29, 5.12"),
     row("U17", "COST", "batches and swap cache let go before the count is looked at", "COST within budget", "c145e0b47c77, 53a05ad9f21d, 5.18"),

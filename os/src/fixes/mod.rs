@@ -32,6 +32,7 @@ mod fork_copy_leaks;
 mod fork_copy_unlocked;
 mod fork_enomem_leaks;
 mod fork_flush_before_copy;
+mod fork_protects_before_pins;
 mod fork_restore_present;
 mod fork_test_first;
 mod fork_test_read_only;
@@ -150,6 +151,7 @@ pub const ALL: &[&dyn Patch] = &[
     &dma_pins::DmaPinsOwn,
     &direct_io_pins::DirectIoPins,
     &fork_copy_dma_pinned::ForkCopyDmaPinned,
+    &fork_protects_before_pins::ForkProtectsBeforePins,
     &write_protect_seq::WriteProtectSeq,
     &anon_exclusive::AnonExclusive,
     &exclusive_barriers::ExclusiveBarriers,
@@ -958,6 +960,25 @@ pub const ROWS: &[Row] = &[
         patches: &["dma-pins", "fork-copy-dma-pinned"],
         set: &[],
         about: "fork copies pages that may be pinned",
+    },
+    Row {
+        id: "U14",
+        kernel: Some("v2.6.29"),
+        patches: &["dma-pins", "fork-copy-dma-pinned", "fast-pin-recheck"],
+        set: &[],
+        about: "U13 as released, and lockless pins read the entry again",
+    },
+    Row {
+        id: "U14.first",
+        kernel: Some("v2.6.29"),
+        patches: &[
+            "dma-pins",
+            "fork-copy-dma-pinned",
+            "fork-protects-before-pins",
+            "fast-pin-recheck",
+        ],
+        set: &[],
+        about: "U13 as first posted, and lockless pins read the entry again",
     },
     Row {
         id: "U15",
