@@ -36,12 +36,12 @@ const SAMPLE: u64 = 20_000;
 const QUICK_SAMPLE: u64 = 2_000;
 /// Runs of a search for one row, when nobody says: beyond them a row rests on less than it
 /// asks for, and says so.
-const MOST_SCHEDULES: u64 = 150_000;
+const MOST_SCHEDULES: u64 = 1_000_000;
 /// The same for a quick look, at a row that must be clean; one that must fail gets more.
 const QUICK_SCHEDULES: u64 = 1_000;
 const QUICK_FOR_FAILURE: u64 = 20_000;
 /// The same in steps, where runs are long.
-const MOST_STEPS: u64 = 40_000_000;
+const MOST_STEPS: u64 = 90_000_000;
 /// A run that takes more steps is given up, and no clean row may have one.
 const LONGEST_RUN: u64 = 10_000_000;
 /// Seeds of a sampled row in a quick look.

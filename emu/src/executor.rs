@@ -135,6 +135,7 @@ impl<'w> Machine<'w> {
             Want::Touch => true,
             Want::Lock(lock) => self.locks.borrow().is_free(lock),
             Want::Zero(counter) => self.counters.borrow()[counter as usize] == 0,
+            Want::Event(event) => self.guest().happened(event),
             Want::Wake => match actor.role() {
                 Role::Cpu(cpu) => self.cpus[cpu.0 as usize].woken.get(),
                 _ => false,

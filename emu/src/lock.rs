@@ -618,6 +618,7 @@ impl<'w> Machine<'w> {
                 let what = match it.request.want {
                     Want::Lock(id) => self.describe_lock(id),
                     Want::Zero(_) => "other CPUs to acknowledge".to_string(),
+                    Want::Event(event) => format!("event {event}"),
                     Want::Touch | Want::Wake => continue,
                 };
                 all.push(Waiting {

@@ -38,6 +38,11 @@ pub trait Guest<'w> {
     fn declares_all(&self, _vector: Vector) -> bool {
         false
     }
+    /// Whether an event has happened that CPUs spin on. When it comes to be so, the guest says
+    /// [`Machine::event_happened`].
+    fn happened(&self, _event: u32) -> bool {
+        false
+    }
     /// The scheduler of `cpu`, which never ends.
     fn schedule(&'w self, cpu: CpuId) -> Code<'w>;
     /// One sector of a transfer has moved.
@@ -386,6 +391,11 @@ impl<'w> Machine<'w> {
         if now == 0 {
             self.wake_spinners(crate::Want::Zero(counter));
         }
+    }
+
+    /// Those who spin on the event can go on.
+    pub fn event_happened(&self, event: u32) {
+        self.wake_spinners(crate::Want::Event(event));
     }
 
     /// Appends what an oracle found; the run goes on as the real machine would.

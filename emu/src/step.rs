@@ -24,6 +24,8 @@ pub enum Want {
     Lock(LockId),
     /// The counter is zero ([`Machine::counter`]).
     Zero(u32),
+    /// The event has happened, as the guest has it ([`Guest::happened`](crate::Guest::happened)).
+    Event(u32),
     /// The CPU has been woken from its halt.
     Wake,
 }

@@ -16,7 +16,7 @@ use crate::page_guard::{self, Guards};
 use crate::patch::{DioGuard, DioPinMode, Hook, Hooks, call_hooks};
 use crate::pin;
 use crate::task::ProcessId;
-use crate::{Cx, Errno, Kernel, dio_range, fork_lock, gup, sched};
+use crate::{Cx, Errno, Kernel, dio_range, event, fork_lock, gup, sched};
 
 slotmap::new_key_type! {
     /// A direct-I/O request.
@@ -69,6 +69,13 @@ pub struct Requests {
 }
 
 impl Requests {
+    /// Whether an asynchronous request is over.
+    pub(crate) fn is_done(&self, number: u32) -> bool {
+        self.all
+            .values()
+            .any(|dio| dio.number == number && dio.done)
+    }
+
     pub(crate) fn new(depth: usize) -> Requests {
         Requests {
             owners: vec![None; depth],
@@ -420,6 +427,7 @@ pub(crate) async fn complete(cx: Cx<'_>, id: DioId) {
         .step(request_step(cx, number), |_| {
             waiter = cx.requests.borrow_mut().all[id].waiter.take();
             finish(cx, id);
+            event::request_done(cx, number);
         })
         .await;
     if let Some(thread) = waiter {
@@ -449,11 +457,21 @@ pub async fn aio_wait(cx: Cx<'_>, id: DioId) -> Result<u64, Errno> {
     if asleep {
         sched::block(cx).await;
     }
-    let dio = cx
-        .requests
-        .borrow_mut()
-        .all
-        .remove(id)
-        .ok_or(Errno::EINVAL)?;
-    Ok(dio.len)
+    reap(cx, id)
+}
+
+/// Spins until an asynchronous request is over, and returns its length: the ring of what is complete
+/// lies in user memory.
+pub(crate) async fn aio_poll(cx: Cx<'_>, id: DioId) -> Result<u64, Errno> {
+    let number = match cx.requests.borrow().all.get(id) {
+        Some(dio) => dio.number,
+        None => return Err(Errno::EINVAL),
+    };
+    event::poll_request(cx, number).await;
+    reap(cx, id)
+}
+
+fn reap(cx: Cx<'_>, id: DioId) -> Result<u64, Errno> {
+    let dio = cx.requests.borrow_mut().all.remove(id);
+    Ok(dio.ok_or(Errno::EINVAL)?.len)
 }

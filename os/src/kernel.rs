@@ -26,7 +26,7 @@ use crate::sched::RunQueue;
 use crate::setup::Starter;
 use crate::swap::Swap;
 use crate::task::{Process, ProcessId, Task, TaskId, TaskState};
-use crate::{Cx, irq, sched};
+use crate::{Cx, event, irq, sched};
 
 /// What a kernel is made of.
 pub struct Config {
@@ -535,6 +535,10 @@ impl<'w> Guest<'w> for Kernel<'w> {
 
     fn declares_all(&self, vector: Vector) -> bool {
         irq::declares_all(self, vector)
+    }
+
+    fn happened(&self, event: u32) -> bool {
+        event::happened(self, event)
     }
 
     fn schedule(&'w self, cpu: CpuId) -> Code<'w> {

@@ -218,24 +218,20 @@ impl<'w> Setup<'w> {
         self.reclaimer_of_used(cpu, process, at, delay_us, scans);
     }
 
-    /// Reclaim, as a thread on `cpu`: it scans the page that is mapped at `at` now once, and twice
-    /// more after the event `go`; then `done` has happened.
+    /// Reclaim, as a thread on `cpu`, in turn with others: it scans the page that is mapped at `at` now
+    /// once for each of `turns`, spins before that until the first event has happened, and says with
+    /// the second that it did. Its accessed mark is cleared, as if it had not been used for long.
     pub fn reclaimer_in_turn(
         &mut self,
         cpu: u16,
         process: ProcessId,
         at: VirtAddr,
-        (go, done): (u32, u32),
+        turns: &[(Option<u32>, Option<u32>)],
     ) {
         let pages = self.age(process, at, mmu::PAGE_SIZE as u64);
+        let turns = turns.to_vec();
         self.kernel_thread("kswapd", cpu, move |cx| {
-            let pages = pages.clone();
-            async move {
-                crate::vmscan::kswapd(cx, pages.clone(), 0, 1).await;
-                crate::event::wait(cx, go).await;
-                crate::vmscan::kswapd(cx, pages, 0, 2).await;
-                crate::event::signal(cx, done).await;
-            }
+            crate::vmscan::kswapd_in_turn(cx, pages.clone(), turns.clone())
         });
     }
 

@@ -431,6 +431,13 @@ impl<'w> User<'w> {
         self.leave().await;
     }
 
+    /// Spins until the event has happened, in no step but the one that sees it: how one thread waits
+    /// for another without the scheduler. Without time nobody else gets the CPU meanwhile, and whoever
+    /// is killed ends only then.
+    pub async fn poll_event(self, event: u32) {
+        event::poll(self.cx, event).await;
+    }
+
     /// The event has happened.
     pub async fn signal_event(self, event: u32) {
         self.enter();
@@ -622,6 +629,12 @@ impl<'w> User<'w> {
         let result = direct_io::aio_wait(self.cx, id).await;
         self.leave().await;
         result
+    }
+
+    /// Spins until a submitted request is over, as [`User::poll_event`] does; the bytes transferred.
+    pub async fn aio_poll(self, id: AioId) -> Result<u64, Errno> {
+        let Some(id) = id.0 else { return Ok(0) };
+        direct_io::aio_poll(self.cx, id).await
     }
 
     /// The program's own check failed.

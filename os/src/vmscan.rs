@@ -16,7 +16,7 @@ use crate::patch::SwapInsertion;
 use crate::pin::GUP_PIN_COUNTING_BIAS;
 use crate::rmap::{Unmap, has_foreign_references, try_to_unmap};
 use crate::swap::{add_to_swap, delete_from_swap_cache_if, swap_cache_entry, swap_writepage};
-use crate::{Cx, irq};
+use crate::{Cx, event, irq};
 
 /// What a scan did with a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +37,26 @@ pub async fn kswapd(cx: Cx<'_>, pages: Vec<Pfn>, delay_us: u64, scans: u32) {
         }
         for pfn in &pages {
             shrink_page(cx, *pfn).await;
+        }
+    }
+}
+
+/// Scans each of `pages` once for each of `turns`: after the first event, before the second.
+pub(crate) async fn kswapd_in_turn(
+    cx: Cx<'_>,
+    pages: Vec<Pfn>,
+    turns: Vec<(Option<u32>, Option<u32>)>,
+) {
+    let _span = cx.machine.span("kswapd");
+    for (after, then) in turns {
+        if let Some(after) = after {
+            event::poll(cx, after).await;
+        }
+        for pfn in &pages {
+            shrink_page(cx, *pfn).await;
+        }
+        if let Some(then) = then {
+            event::signal(cx, then).await;
         }
     }
 }

@@ -35,7 +35,7 @@ pub(crate) async fn submit_read(user: User<'_>, page: VirtAddr) -> Option<AioId>
 /// Waits for the read, and looks whether the sector is there.
 pub(crate) async fn wait_and_check(user: User<'_>, page: VirtAddr, read: Option<AioId>) {
     let Some(read) = read else { return };
-    if user.aio_wait(read).await.is_ok()
+    if user.aio_poll(read).await.is_ok()
         && let Some(at) = user.find_mismatch(page + SECTOR, SECTOR, DISK).await
     {
         user.check_failed(format!("byte {at} of what was read is lost"));

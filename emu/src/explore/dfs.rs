@@ -600,7 +600,7 @@ pub(crate) fn waited(want: Want) -> Waited {
     match want {
         Want::Touch => Waited::No,
         Want::Lock(_) => Waited::Lock,
-        Want::Zero(_) | Want::Wake => Waited::Others,
+        Want::Zero(_) | Want::Event(_) | Want::Wake => Waited::Others,
     }
 }
 

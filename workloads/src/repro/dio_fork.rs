@@ -19,12 +19,10 @@ const SECTOR: u64 = 512;
 const DISK: u8 = 0xdd;
 const FILE: &str = "disk";
 
-/// The read is over: the early child may go.
-const OVER: u32 = 0;
 /// The page is pinned.
-const PINNED: u32 = 1;
+const PINNED: u32 = 0;
 /// The child has come and gone, or the page may be written again.
-const FORKED: u32 = 2;
+const FORKED: u32 = 1;
 
 /// The page is read-only while the forker forks.
 const READ_ONLY: u64 = 3;
@@ -112,7 +110,7 @@ impl Reproducer for DioFork {
             },
             Parameter {
                 name: "early",
-                about: "1: the reader forks first; that child shares the page until the read is over",
+                about: "1: the reader forks first; that child shares the page for ever",
                 default: 0,
                 min: 0,
                 max: 1,
@@ -229,6 +227,13 @@ impl Reproducer for DioFork {
                     .set(&[("early", 1)])
                     .words(LOST)
                     .note("the pin breaks copy-on-write, and does not mark"),
+                Verdict::of("U02.pin", "FWD")
+                    .bounded(3)
+                    .kernel("v2.6.18")
+                    .fixes(&["A40", "pin-keeps-asking"])
+                    .set(&[("early", 1)])
+                    .note("the pin goes on asking for write access, and so marks the page that A40 misses")
+                    .guards(&[("no-pin-mark", LOST)]),
                 Verdict::of("A40.owned", "FWD").bounded(3).fixes(&["A40"]).guards(&[("no-pin-mark", &["CHECK", "CORRUPT"])]),
                 Verdict::of("A41", "FWD")
                     .bounded(3)
@@ -286,6 +291,23 @@ impl Reproducer for DioFork {
                     .fixes(&["U13"])
                     .set(&[("pin", 2)])
                     .words(LOST),
+                Verdict::of("U14", "FAST")
+                    .bounded(3)
+                    .fixes(&["U14"])
+                    .set(&[("pin", 2)])
+                    .words(LOST)
+                    .note("fork looks for pins before it takes write access away"),
+                Verdict::of("U14.first", "FAST")
+                    .bounded(3)
+                    .fixes(&["U14.first"])
+                    .set(&[("pin", 2)])
+                    .note("without store buffers"),
+                Verdict::of("U14.first-buffers", "FAST")
+                    .bounded(3)
+                    .fixes(&["U14.first"])
+                    .set(&[("pin", 2), ("buffers", 1)])
+                    .words(LOST)
+                    .note("no barrier between the loss of write access and the look at the pins"),
                 Verdict::of("U15", "FAST")
                     .bounded(3)
                     .fixes(&["U15"])
@@ -621,11 +643,7 @@ impl Reproducer for DioFork {
         let ends = params.get("ends") == 1;
         setup.thread(process, "reader", 0, move |user| async move {
             if early {
-                let child = user.fork(|user| async move {
-                    user.wait_event(OVER).await;
-                    0
-                });
-                child.await.expect("memory is free");
+                user.fork_stopped().await.expect("memory is free");
             }
             if dontfork {
                 let left_out = user.madvise(page, PAGE, Advice::DontFork).await;
@@ -635,9 +653,6 @@ impl Reproducer for DioFork {
                 SYNC => read(user, at, each, segments).await,
                 ASYNC => read_async(user, at, each).await,
                 _ => read_registered(user, at, each).await,
-            }
-            if early {
-                user.signal_event(OVER).await;
             }
             if fork == READ_FIRST {
                 user.signal_event(FORKED).await;
@@ -650,11 +665,12 @@ impl Reproducer for DioFork {
         match fork {
             0 => {}
             READ_ONLY => setup.thread(process, "forker", 1, move |user| async move {
-                user.wait_event(PINNED).await;
+                user.poll_event(PINNED).await;
                 user.mprotect(page, PAGE, false).await.expect("mapped");
-                let _ = user.fork(|_| async { 0 }).await;
+                let _ = user.fork_stopped().await;
                 user.mprotect(page, PAGE, true).await.expect("mapped");
                 user.signal_event(FORKED).await;
+                user.spin().await;
             }),
             CHILD_FIRST => setup.thread(process, "forker", 1, |user| async move {
                 if let Ok(child) = user.fork(|_| async { 0 }).await {
@@ -666,11 +682,11 @@ impl Reproducer for DioFork {
                 let child = user.fork(move |user| async move {
                     user.store_u32(page + store, 2).await;
                     user.signal_event(FORKED).await;
-                    user.pause().await;
+                    user.spin().await;
                     0
                 });
                 let _ = child.await;
-                user.pause().await;
+                user.spin().await;
             }),
             1 | READ_FIRST => setup.thread(process, "forker", 1, move |user| async move {
                 let _ = match ends {
@@ -686,15 +702,18 @@ impl Reproducer for DioFork {
         }
         if neighbour > 0 {
             setup.thread(process, "neighbour", 2, move |user| async move {
-                user.wait_event(PINNED).await;
+                user.poll_event(PINNED).await;
                 read(user, beside, SECTOR, 1).await;
                 user.spin().await;
             });
             return;
         }
         setup.thread(process, "storer", 2, move |user| async move {
-            if fork >= READ_ONLY {
-                user.wait_event(FORKED).await;
+            match fork {
+                // The child needs a CPU.
+                CHILD_FIRST | CHILD_STORES => user.wait_event(FORKED).await,
+                READ_ONLY | READ_FIRST => user.poll_event(FORKED).await,
+                _ => {}
             }
             user.store_u32(page + store, 1).await;
             user.spin().await;
@@ -712,7 +731,7 @@ async fn read_async(user: User<'_>, at: VirtAddr, len: u64) {
     let file = user.open(FILE).await.expect("prepared");
     let request = user.aio_read(file, at, len, 0).await.expect("mapped");
     user.signal_event(PINNED).await;
-    user.aio_wait(request).await.expect("submitted");
+    user.aio_poll(request).await.expect("submitted");
 }
 
 async fn read_registered(user: User<'_>, at: VirtAddr, len: u64) {

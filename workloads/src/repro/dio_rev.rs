@@ -96,12 +96,12 @@ impl Reproducer for DioRev {
                     .fixes(&["B24"])
                     .guards(&[("read-pins-share", &["CORRUPT"])]),
                 Verdict::of("B23.lockless", "COST")
-                    .bounded(1)
+                    .bounded(3)
                     .fixes(&["B23"])
                     .budgets(LOCKLESS)
                     .set(&[("fork", 0)]),
                 Verdict::of("B24", "COST")
-                    .bounded(1)
+                    .bounded(3)
                     .fixes(&["B24"])
                     .set(&[("fork", 0)])
                     .words(&["COST"])
@@ -112,21 +112,21 @@ impl Reproducer for DioRev {
                     .fixes(&["pinned-mappings"])
                     .guards(&[("fork-shares-writable", &["CORRUPT"])]),
                 Verdict::of("B12.zero", "COST")
-                    .bounded(1)
+                    .bounded(3)
                     .kernel("v2.6.29")
                     .fixes(&["pinned-mappings"])
                     .set(ZERO)
                     .words(&["COST"])
                     .budgets(LOCKLESS),
                 Verdict::of("B13.zero", "COST")
-                    .bounded(1)
+                    .bounded(3)
                     .fixes(&["B14"])
                     .set(ZERO)
                     .words(&["COST"])
                     .budgets(LOCKLESS)
                     .note("the mark is wanted of every page"),
                 Verdict::of("B18.zero", "COST")
-                    .bounded(1)
+                    .bounded(3)
                     .fixes(&["B18"])
                     .set(ZERO)
                     .budgets(LOCKLESS)
@@ -176,13 +176,13 @@ impl Reproducer for DioRev {
                     .fixes(&["B50"])
                     .guards(&[("fork-shares-writable", &["CORRUPT"])]),
                 Verdict::of("B50.zero", "COST")
-                    .bounded(1)
+                    .bounded(3)
                     .fixes(&["B50"])
                     .set(ZERO)
                     .words(&["COST"])
                     .budgets(LOCKLESS),
                 Verdict::of("B52.zero", "COST")
-                    .bounded(1)
+                    .bounded(3)
                     .fixes(&["B52"])
                     .set(ZERO)
                     .budgets(LOCKLESS),

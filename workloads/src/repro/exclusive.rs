@@ -102,7 +102,7 @@ impl Reproducer for Exclusive {
                     .set(PINNED_CACHED)
                     .words(LOST),
                 Verdict::of("U12.slow", "SWAPRO")
-                    .bounded(2)
+                    .bounded(3)
                     .kernel("v2.6.18")
                     .fixes(&["dma-pins", "cow-only-reference", "no-swap-dma-pinned"])
                     .set(ALONE)
@@ -112,33 +112,33 @@ impl Reproducer for Exclusive {
                          between as well as a lockless one",
                     ),
                 Verdict::of("U12.lockless", "SWAPRO")
-                    .bounded(2)
+                    .bounded(3)
                     .fixes(&["U12"])
                     .set(ALONE)
                     .words(LOST)
                     .note("the test comes before the page is unmapped"),
                 Verdict::of("U18.swap", "SWAPRO")
                     .guards(&[("new-pages-unmarked", LOST)])
-                    .bounded(2)
+                    .bounded(3)
                     .fixes(&["U18"])
                     .set(ALONE),
                 Verdict::of("U18.swap-cached", "SWAPRO")
                     .guards(&[("new-pages-unmarked", LOST)])
-                    .bounded(2)
+                    .bounded(3)
                     .fixes(&["U18"])
                     .set(CACHED),
                 Verdict::of("U18.swap-fork", "SWFORK")
                     .guards(&[("shares-untested", LOST)])
-                    .bounded(2)
+                    .bounded(3)
                     .fixes(&["U18"]),
                 Verdict::of("U18.interrupts", "SWFORK")
                     .guards(&[("shares-untested", LOST)])
-                    .bounded(2)
+                    .bounded(3)
                     .kernel("v5.19")
                     .set(BUFFERS)
                     .note("a flush by interrupts waits for the lockless pin"),
                 Verdict::of("U18.buffers", "SWFORK")
-                    .bounded(2)
+                    .bounded(3)
                     .kernel("v5.19-broadcast")
                     .set(BUFFERS)
                     .words(LOST)
@@ -148,11 +148,11 @@ impl Reproducer for Exclusive {
                     ),
                 Verdict::of("U18.in-order", "SWFORK")
                     .guards(&[("shares-untested", LOST)])
-                    .bounded(2)
+                    .bounded(3)
                     .kernel("v5.19-broadcast"),
                 Verdict::of("U20", "SWFORK")
                     .guards(&[("no-share-barriers", LOST)])
-                    .bounded(2)
+                    .bounded(3)
                     .kernel("v6.1-broadcast")
                     .set(BUFFERS),
             ]

@@ -64,7 +64,7 @@ impl Reproducer for ForkList {
                     .set(&[("walk", 0)])
                     .words(&["CHECK"]),
                 Verdict::of("A09.around", "SNAP")
-                    .bounded(2)
+                    .bounded(3)
                     .set(&[("around", 1)])
                     .guards(&[("fork-shares-writable", &["CORRUPT", "HANG"])]),
                 Verdict::of("A09.handler", "SNAP")

@@ -101,7 +101,7 @@ impl Reproducer for Huge {
             const REGISTERED: &[(&str, u64)] = &[("registered", 1)];
             const LOST: &[&str] = &["CHECK", "CORRUPT"];
             &[
-                Verdict::of("HUGE", "HUGE").words(LOST).bounded(2),
+                Verdict::of("HUGE", "HUGE").words(LOST).bounded(3),
                 Verdict::of("HUGE.lockless", "HUGE")
                     .kernel("v2.6.29")
                     .words(LOST)
@@ -110,7 +110,7 @@ impl Reproducer for Huge {
                 Verdict::of("A28", "HUGE")
                     .fixes(&["A28"])
                     .words(&["ATOMIC", "CHECK", "CORRUPT", "INVERT"])
-                    .bounded(2)
+                    .bounded(3)
                     .note(
                         "a lock that may sleep is asked for under a spinlock; then the spinlock is \
                          taken again inside of it: the opposite order. Bytes are lost where fork and \
@@ -120,7 +120,7 @@ impl Reproducer for Huge {
                     .fixes(&["A33"])
                     .words(LOST)
                     .sampled(300),
-                Verdict::of("A30.huge", "HUGE").fixes(&["A30"]).bounded(2).guards(&[("range-not-entered", &["CHECK", "CORRUPT"])]),
+                Verdict::of("A30.huge", "HUGE").fixes(&["A30"]).bounded(3).guards(&[("range-not-entered", &["CHECK", "CORRUPT"])]),
                 Verdict::of("A41.huge", "HUGE")
                     .fixes(&["A41"])
                     .words(LOST)
@@ -128,7 +128,7 @@ impl Reproducer for Huge {
                     .note("the mark is there, and fork of huge pages does not look at it"),
                 Verdict::of("A42.huge", "HUGE")
                     .fixes(&["A42.huge"])
-                    .bounded(2).guards(&[("no-pin-mark", &["CHECK", "CORRUPT"])]),
+                    .bounded(3).guards(&[("no-pin-mark", &["CHECK", "CORRUPT"])]),
                 Verdict::of("A42.huge-lockless", "HUGE")
                     .kernel("v2.6.29")
                     .fixes(&["pg-gup", "pg-gup-huge"])
@@ -139,10 +139,10 @@ impl Reproducer for Huge {
                     .kernel("v2.6.29")
                     .fixes(&["pg-gup", "pg-gup-fast", "pg-gup-huge"])
                     .words(LOST)
-                    .bounded(2),
+                    .bounded(3),
                 Verdict::of("B02.huge", "HUGE")
                     .fixes(&["B02.huge"])
-                    .bounded(2).guards(&[("no-recheck", &["CHECK", "CORRUPT"])]),
+                    .bounded(3).guards(&[("no-recheck", &["CHECK", "CORRUPT"])]),
                 Verdict::of("U15.huge", "HUGE")
                     .kernel("v5.11")
                     .set(REGISTERED)
@@ -154,13 +154,13 @@ impl Reproducer for Huge {
                     .kernel("v2.6.18")
                     .fixes(&["dma-pins", "fork-copy-dma-pinned", "fork-copy-huge-pinned"])
                     .set(REGISTERED)
-                    .bounded(2)
+                    .bounded(3)
                     .note("with slow pins"),
                 Verdict::of("U16.lockless", "HUGE")
                     .fixes(&["U16"])
                     .set(REGISTERED)
                     .words(LOST)
-                    .bounded(2)
+                    .bounded(3)
                     .note(
                         "the record has it clean: but fork counts itself (U15) only over small pages, \
                          and a lockless pin comes between fork's test of the huge page and the flush",
@@ -169,7 +169,7 @@ impl Reproducer for Huge {
                     .guards(&[("fork-copies-none", LOST)])
                     .fixes(&["U16", "huge-write-protect-seq"])
                     .set(REGISTERED)
-                    .bounded(2)
+                    .bounded(3)
                     .note("as in v5.19"),
                 Verdict::of("B05.before", "COST")
                     .kernel("v2.6.29")

@@ -58,15 +58,15 @@ impl Reproducer for Poke {
         const NO_COPY: &[Budget] = &[Budget::at_most("copy-on-write breaks", 0)];
         const {
             &[
-                Verdict::of("poke", "FWD").bounded(2),
-                Verdict::of("A40.forced", "FWD").bounded(2).fixes(&["A40"]),
+                Verdict::of("poke", "FWD").bounded(3),
+                Verdict::of("A40.forced", "FWD").bounded(3).fixes(&["A40"]),
                 Verdict::of("B52.peek", "COST")
-                    .bounded(2)
+                    .bounded(3)
                     .fixes(&["B52"])
                     .set(PEEK)
                     .budgets(NO_COPY),
                 Verdict::of("U10.peek", "COST")
-                    .bounded(2)
+                    .bounded(3)
                     .fixes(&["U10"])
                     .set(PEEK)
                     .words(&["COST"])
@@ -95,7 +95,7 @@ impl Reproducer for Poke {
             });
             child.await.expect("memory is free");
             user.signal_event(SHARED).await;
-            user.wait_event(DONE).await;
+            user.poll_event(DONE).await;
             let expected = if peeks { OLD } else { NEW };
             if user.load_u32(page).await != expected {
                 user.check_failed("what the debugger stored is lost".to_string());
@@ -105,7 +105,7 @@ impl Reproducer for Poke {
         let debugger = setup.empty_process("debugger");
         setup.keep_memory(debugger);
         setup.thread(debugger, "debugger", 1, move |user: User<'w>| async move {
-            user.wait_event(SHARED).await;
+            user.poll_event(SHARED).await;
             if peeks {
                 let seen = user.peek(process, page).await;
                 if seen != Ok(OLD) {

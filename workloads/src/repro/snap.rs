@@ -51,19 +51,19 @@ impl Reproducer for Snap {
         const {
             &[
                 Verdict::of("A12", "SNAP")
-                    .bounded(2)
+                    .bounded(3)
                     .fixes(&["A12"])
                     .words(&["LEAK", "TORN"]),
                 Verdict::of("A13", "SNAP")
-                    .bounded(2)
+                    .bounded(3)
                     .fixes(&["A13"])
                     .words(TORN),
                 Verdict::of("A13.flush", "SNAP")
-                    .bounded(1)
+                    .bounded(3)
                     .fixes(&["A13", "fork-flush-before-copy"])
                     .guards(&[("no-flush-before-copy", &["TORN"])]),
                 Verdict::of("A41.snap", "SNAP")
-                    .bounded(2)
+                    .bounded(3)
                     .fixes(&["A41"])
                     .words(TORN),
                 Verdict::of("A43", "SNAP")
@@ -71,7 +71,7 @@ impl Reproducer for Snap {
                     .fixes(&["A43"])
                     .guards(&[("no-flush-before-copy", TORN)]),
                 Verdict::of("B02.snap", "SNAP")
-                    .bounded(2)
+                    .bounded(3)
                     .fixes(&["B02"])
                     .words(TORN),
                 Verdict::of("B02.flush", "SNAP")
@@ -84,18 +84,18 @@ impl Reproducer for Snap {
                     .set(&[("dontcow", 1)])
                     .guards(&[("no-flush-before-copy", &["TORN"])]),
                 Verdict::of("B11.torn", "SNAP")
-                    .bounded(2)
+                    .bounded(3)
                     .fixes(&["dontcow-advice"])
                     .set(&[("dontcow", 1)])
                     .words(TORN),
                 Verdict::of("B12.snap", "SNAP")
-                    .bounded(2)
+                    .bounded(3)
                     .kernel("v2.6.29")
                     .fixes(&["pinned-mappings"])
                     .words(TORN)
                     .note("the parent's entry is never write-protected"),
                 Verdict::of("U13.snap", "SNAP")
-                    .bounded(2)
+                    .bounded(3)
                     .fixes(&["U13"])
                     .words(TORN)
                     .note("v5.9 gives this up for pages that may be pinned"),

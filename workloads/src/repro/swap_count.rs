@@ -39,10 +39,10 @@ impl Reproducer for SwapCount {
                 Verdict::of("A10", "FWD")
                     .fixes(&["A45", "A10"])
                     .words(&["CHECK", "CORRUPT"])
-                    .bounded(2),
+                    .bounded(3),
                 Verdict::of("A11", "FWD")
                     .fixes(&["A45", "A11"])
-                    .bounded(2)
+                    .bounded(3)
                     .guards(&[
                         ("looks-unlocked", &["CHECK", "CORRUPT"]),
                         ("fork-copies-none", &["CHECK", "CORRUPT"]),

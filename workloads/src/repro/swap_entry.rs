@@ -3,8 +3,11 @@
 
 use os::{Setup, User};
 
-use crate::swapping::{RECLAIM_US, page_and_file, pause, submit_read, wait_and_check};
+use crate::swapping::page_and_file;
 use crate::{Params, Reproducer, Verdict};
+
+/// The read is submitted.
+const PINNED: u32 = 0;
 
 /// See the module.
 pub struct SwapEntry;
@@ -19,12 +22,13 @@ impl Reproducer for SwapEntry {
     }
 
     fn story(&self) -> &'static str {
-        "A thread has a sector read into a page with O_DIRECT, forks. Fork has taken the \
+        "A thread has registered a page with a device, and forks. Fork has taken the \
          parent's write permission away, sees the pin, and drops the page-table locks to copy the \
          page. Reclaim unmaps it and leaves a swap entry. Fork takes the locks, sees that the entry \
          has changed and starts again, but has set the write bit in it first: 0x1d80 became 0x1d82, \
          a slot that nobody had used, as reported from x86. Here the word is no swap entry any more. \
-         From the vendor bug 471613, comments 146 to 148. Reduced: one page, one sector, one scan."
+         From the vendor bug 471613, comments 146 to 148. Reduced: one page, one scan; the pin is \
+         that of a registration, so that nothing is in flight."
     }
 
     fn cpus(&self) -> u16 {
@@ -37,22 +41,22 @@ impl Reproducer for SwapEntry {
                 Verdict::of("A50", "SWPENT")
                     .fixes(&["A50"])
                     .words(&["SWAPENT"])
-                    .bounded(1),
+                    .bounded(3),
                 Verdict::of("A51", "SWPENT")
                     .fixes(&["A51"])
-                    .bounded(1)
+                    .bounded(3)
                     .guards(&[("restore-blindly", &["SWAPENT"])]),
                 Verdict::of("B25", "SWPENT")
                     .fixes(&["B02", "fork-copy-unlocked"])
                     .words(&["SWAPENT"])
-                    .bounded(1),
+                    .bounded(3),
                 Verdict::of("B13.swap", "SWPENT")
                     .fixes(&["B14"])
                     .words(&["BUG"])
-                    .bounded(1),
+                    .bounded(3),
                 Verdict::of("B18.swap", "SWPENT")
                     .fixes(&["B18"])
-                    .bounded(1)
+                    .bounded(3)
                     .guards(&[("fork-copy-leaks", &["LEAK"])]),
             ]
         }
@@ -61,12 +65,14 @@ impl Reproducer for SwapEntry {
     fn prepare<'w>(&self, setup: &mut Setup<'w>, _params: &Params) {
         let (process, page) = page_and_file(setup, "swap-entry");
         setup.thread(process, "forker", 0, move |user: User<'_>| async move {
-            let read = submit_read(user, page).await;
-            pause(user, RECLAIM_US).await;
+            let pinned = user.register(page, mmu::PAGE_SIZE as u64, true).await;
+            user.signal_event(PINNED).await;
             let _ = user.fork_stopped().await;
-            wait_and_check(user, page, read).await;
+            if let Ok(region) = pinned {
+                let _ = user.unregister(region).await;
+            }
             user.spin().await;
         });
-        setup.reclaimer(1, process, page, RECLAIM_US, 1);
+        setup.reclaimer_in_turn(1, process, page, &[(Some(PINNED), None)]);
     }
 }

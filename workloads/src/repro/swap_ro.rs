@@ -103,7 +103,7 @@ impl Reproducer for SwapRo {
                 Verdict::of("B38.c", "SWAPRO")
                     .fixes(&["B38"])
                     .words(&["CHECK", "CORRUPT"])
-                    .bounded(1),
+                    .bounded(3),
                 Verdict::of("B39", "SWAPRO")
                     .sampled(100)
                     .kernel("v2.6.18")
@@ -114,15 +114,15 @@ impl Reproducer for SwapRo {
                     .kernel("v2.6.18")
                     .fixes(&["A45", "count-is-one", "unmap-unless-referenced"])
                     .set(&[("scans", 2)])
-                    .bounded(1)
+                    .bounded(3)
                     .guards(&[("unmap-untested", &["CHECK", "CORRUPT"])]),
                 Verdict::of("B40.lockless", "SWAPRO")
                     .fixes(&["B40"])
                     .words(&["CHECK", "CORRUPT"])
-                    .bounded(1),
+                    .bounded(3),
                 Verdict::of("B40.recheck", "SWAPRO")
                     .fixes(&["count-is-one", "unmap-recheck"])
-                    .bounded(1)
+                    .bounded(3)
                     .note("the order of B41, applied to reclaim").guards(&[("unmap-untested", &["CHECK", "CORRUPT"])]),
                 Verdict::of("U11.swap", "SWAPRO")
                     .sampled(100)
@@ -143,14 +143,15 @@ impl Reproducer for SwapRo {
             user.store_u32(page, 1).await;
             let read = submit_read(user, page).await;
             user.signal_event(PINNED).await;
-            user.wait_event(SCANNED).await;
+            user.poll_event(SCANNED).await;
             let seen = user.load_u32(page).await;
             user.store_u32(page, seen + 1).await;
             wait_and_check(user, page, read).await;
             user.spin().await;
         });
         if cached == 2 {
-            setup.reclaimer_in_turn(1, process, page, (PINNED, SCANNED));
+            let turns = [(None, None), (Some(PINNED), None), (None, Some(SCANNED))];
+            setup.reclaimer_in_turn(1, process, page, &turns);
             setup.unmapped_to_swap(process, page);
             return;
         }

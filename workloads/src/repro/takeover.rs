@@ -4,8 +4,15 @@
 use mmu::VirtAddr;
 use os::{Setup, User};
 
-use crate::swapping::{RECLAIM_US, STORE_US, page_and_file, submit_read, wait_and_check};
+use crate::swapping::{page_and_file, submit_read, wait_and_check};
 use crate::{Parameter, Params, Reproducer, Verdict};
+
+/// The read is submitted.
+const PINNED: u32 = 0;
+/// Reclaim has scanned the page once.
+const SCANNED: u32 = 1;
+/// The page is mapped again.
+const LOADED: u32 = 2;
 
 /// See the module.
 pub struct Takeover;
@@ -25,7 +32,7 @@ impl Reproducer for Takeover {
          looks at the page again and holds its lock for a moment; the thread stores. v2.6.18 takes a \
          page whose lock is busy for shared and copies it: the disk's sector lands in the old page. \
          Nobody forked. From the vendor bug 471613, comments 107 and 108. Reduced: one page, one \
-         sector, two scans; swap is memory."
+         sector, two scans; swap is memory, and both sides wait for each other by polling."
     }
 
     fn parameters(&self) -> &'static [Parameter] {
@@ -48,10 +55,10 @@ impl Reproducer for Takeover {
                 Verdict::of("A44", "TAKEOVER")
                     .fixes(&["A44"])
                     .words(&["CHECK", "CORRUPT"])
-                    .bounded(1),
+                    .bounded(3),
                 Verdict::of("A45", "TAKEOVER")
                     .fixes(&["A45"])
-                    .bounded(1)
+                    .bounded(3)
                     .guards(&[("busy-lock-copies", &["CHECK", "CORRUPT"])]),
                 Verdict::of("A45.unmapped", "TAKEOVER")
                     .fixes(&["A45"])
@@ -61,7 +68,7 @@ impl Reproducer for Takeover {
                     .guards(&[("wait-blindly", &["SWAPENT"])]),
                 Verdict::of("U02.takeover", "TAKEOVER")
                     .kernel("v2.6.29")
-                    .bounded(1)
+                    .bounded(3)
                     .guards(&[("busy-lock-copies", &["CHECK", "CORRUPT"])]),
             ]
         }
@@ -69,17 +76,23 @@ impl Reproducer for Takeover {
 
     fn prepare<'w>(&self, setup: &mut Setup<'w>, params: &Params) {
         let (process, page) = page_and_file(setup, "takeover");
-        setup.thread(process, "user", 0, move |user| sleep_load_store(user, page));
-        let scans = params.get("scans") as u32;
-        setup.reclaimer(1, process, page, RECLAIM_US, scans);
+        setup.thread(process, "user", 0, move |user| load_store(user, page));
+        let mut turns = vec![
+            (Some(PINNED), Some(SCANNED)),
+            (Some(LOADED), None),
+            (None, None),
+        ];
+        turns.resize(params.get("scans") as usize, (None, None));
+        setup.reclaimer_in_turn(1, process, page, &turns);
     }
 }
 
-/// The sleep is a point where reclaim may go on at no cost to a search.
-async fn sleep_load_store(user: User<'_>, page: VirtAddr) {
+async fn load_store(user: User<'_>, page: VirtAddr) {
     let read = submit_read(user, page).await;
-    user.sleep_us(STORE_US).await;
+    user.signal_event(PINNED).await;
+    user.poll_event(SCANNED).await;
     let seen = user.load_u32(page).await;
+    user.signal_event(LOADED).await;
     user.store_u32(page, seen + 1).await;
     wait_and_check(user, page, read).await;
     user.spin().await;
