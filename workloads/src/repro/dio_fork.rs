@@ -301,7 +301,8 @@ impl Reproducer for DioFork {
                     .bounded(3)
                     .fixes(&["U14.first"])
                     .set(&[("pin", 2)])
-                    .note("without store buffers"),
+                    .note("without store buffers")
+                    .guards(&[("fork-copies-none", LOST)]),
                 Verdict::of("U14.first-buffers", "FAST")
                     .bounded(3)
                     .fixes(&["U14.first"])
