@@ -2,15 +2,20 @@
 
 use os::{Setup, User};
 
-use crate::swapping::{RECLAIM_US, STORE_US, page_and_file, submit_read, wait_and_check};
+use crate::swapping::{SECTOR, page_and_file, submit_read, wait_and_check};
 use crate::{Params, Reproducer, Verdict};
 
 /// See the module.
 pub struct DirtyLoss;
 
-/// After the read is over, where time decides.
-const AGAIN_US: u64 = 30_000;
-const LOOK_US: u64 = 100_000;
+/// The read is submitted.
+const PINNED: u32 = 0;
+/// Reclaim has scanned the page once.
+const SCANNED: u32 = 1;
+/// The read is over.
+const CHECKED: u32 = 2;
+/// Reclaim has scanned it twice more.
+const RECLAIMED: u32 = 3;
 
 impl Reproducer for DirtyLoss {
     fn name(&self) -> &'static str {
@@ -26,24 +31,24 @@ impl Reproducer for DirtyLoss {
          writes it to its slot; a load maps it again, read-only and clean; the sector lands. Unless \
          the page is marked dirty when the pin is given back, the next reclaim drops it, and the slot \
          has what was there before. From linux-mm, 2009-03-17 17:01. Reduced: one page, one sector, \
-         three scans; swap is memory."
+         three scans; swap is memory, and both sides wait for each other by polling."
     }
 
     fn cpus(&self) -> u16 {
-        3
+        2
     }
 
     fn verdicts(&self) -> &'static [Verdict] {
         const {
             &[
-                Verdict::of("B37", "DIRTYLOSS").sampled(100),
-                Verdict::of("B37.written", "DIRTYLOSS").sampled(100)
-                    .fixes(&["write-referenced"]).guards(&[("no-dirty-at-unpin", &["CORRUPT"])])
+                Verdict::of("B37", "DIRTYLOSS").bounded(3),
+                Verdict::of("B37.written", "DIRTYLOSS").bounded(3)
+                    .fixes(&["write-referenced"]).guards(&[("no-dirty-at-unpin", &["CHECK", "CORRUPT"])])
                     .note("pages are written whoever has them: the mark at unpin is enough"),
-                Verdict::of("B37.unmarked", "DIRTYLOSS").sampled(100)
+                Verdict::of("B37.unmarked", "DIRTYLOSS").bounded(3)
                     .fixes(&["write-referenced", "no-dirty-at-unpin"])
-                    .words(&["CORRUPT"]),
-                Verdict::of("B37.kept", "DIRTYLOSS").sampled(100)
+                    .words(&["CHECK", "CORRUPT"]),
+                Verdict::of("B37.kept", "DIRTYLOSS").bounded(3)
                     .fixes(&["no-dirty-at-unpin"])
                     .note(
                         "without the mark, and still nothing is lost: a write pin needs an entry \
@@ -58,16 +63,21 @@ impl Reproducer for DirtyLoss {
         let (process, page) = page_and_file(setup, "dirty-loss");
         setup.thread(process, "reader", 0, move |user: User<'_>| async move {
             let read = submit_read(user, page).await;
-            wait_and_check(user, page, read).await;
-            user.sleep_us(LOOK_US).await;
-            user.load_u32(page + crate::swapping::SECTOR).await;
-        });
-        setup.thread(process, "loader", 1, move |user: User<'_>| async move {
-            user.sleep_us(STORE_US).await;
+            user.signal_event(PINNED).await;
+            user.poll_event(SCANNED).await;
             user.load_u32(page).await;
+            wait_and_check(user, page, read).await;
+            user.signal_event(CHECKED).await;
+            user.poll_event(RECLAIMED).await;
+            user.load_u32(page + SECTOR).await;
+            user.spin().await;
         });
-        setup.reclaimer(2, process, page, RECLAIM_US, 1);
-        // The marks that the loads left, then the page.
-        setup.reclaimer(2, process, page, AGAIN_US, 2);
+        let turns = [
+            (Some(PINNED), Some(SCANNED)),
+            // The marks that the loads left, then the page.
+            (Some(CHECKED), None),
+            (None, Some(RECLAIMED)),
+        ];
+        setup.reclaimer_in_turn(1, process, page, &turns);
     }
 }
