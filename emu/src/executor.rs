@@ -220,7 +220,8 @@ impl<'w> Machine<'w> {
         }
         engine.led.set(led + 1);
         let actor = engine.lead.borrow()[led];
-        if !self.enabled(actor, self.slot(actor)) {
+        let slot = self.slot(actor);
+        if slot >= engine.announced.len() || !self.enabled(actor, slot) {
             self.stop(Stop::Diverged(format!(
                 "{actor} was to go on at step {}, and cannot",
                 engine.steps.get() + 1

@@ -1,13 +1,14 @@
 //! Reduced searches against the unreduced one, on generated programs with locks, interrupts and
 //! transfers: the same final states, the same violations, at every bound.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use devices::{Direction, Moved, Segment, Transfer, Vector};
 use emu::explore::{Found, Outcome, Program, Reduction, Runner, Search};
 use emu::{
-    Access, Chooser, Code, Costs, CpuId, Guest, Kind, LockClass, LockId, Machine, Object, Request,
-    Size, Stop, ThreadId, Touch,
+    Access, ActorId, CHOOSERS, Choice, Chooser, Code, Costs, CpuId, Guest, Kind, LockClass, LockId,
+    Machine, Make, Object, Request, Size, Stop, ThreadId, Touch, Want,
 };
 use mmu::PhysAddr;
 use proptest::prelude::*;
@@ -28,6 +29,8 @@ const SECTOR: PhysAddr = PhysAddr::new(4096);
 #[derive(Clone, Copy, Debug)]
 enum Op {
     Load(usize),
+    /// The same, once somebody has stored there.
+    Poll(usize),
     Store(usize),
     /// Into the CPU's store buffer.
     StoreLater(usize),
@@ -128,6 +131,12 @@ impl<'w> World<'w> {
         match op {
             Op::Load(var) => {
                 let value = self.touch(var, Access::Read, Cell::get).await;
+                self.see(lane, value);
+            }
+            Op::Poll(var) => {
+                let look = Request::touch(Object::new(Kind::Zone, var as u64), Access::Read, 1);
+                let look = look.when(Want::Event(var as u32));
+                let value = self.machine.step(look, |_| self.vars[var].get()).await;
                 self.see(lane, value);
             }
             Op::Store(var) => self.touch(var, Access::Write, |it| it.set(mine)).await,
@@ -233,6 +242,10 @@ impl<'w> World<'w> {
 impl<'w> Guest<'w> for World<'w> {
     fn declares_all(&self, vector: Vector) -> bool {
         vector == QUIET
+    }
+
+    fn happened(&self, event: u32) -> bool {
+        self.vars[event as usize].get() != 0
     }
 
     fn interrupt(&'w self, cpu: CpuId, vector: Vector) -> Code<'w> {
@@ -391,6 +404,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         3 => var.clone().prop_map(Op::Load),
         3 => var.clone().prop_map(Op::Store),
+        1 => var.clone().prop_map(Op::Poll),
         1 => var.clone().prop_map(Op::Add),
         1 => var.clone().prop_map(Op::Check),
         1 => (0..LOCKS, var.clone()).prop_map(|(lock, var)| Op::LockedAdd(lock, var)),
@@ -500,6 +514,80 @@ proptest! {
 
 /// The least program that tells store buffers from none: each CPU stores, then reads what the other
 /// stores.
+/// Writes down whom another chooser picks.
+struct Noting(Box<dyn Chooser>, Rc<RefCell<Vec<ActorId>>>);
+
+impl Chooser for Noting {
+    fn choose(&mut self, choice: &Choice<'_>) -> Result<ActorId, String> {
+        let actor = self.0.choose(choice)?;
+        self.1.borrow_mut().push(actor);
+        Ok(actor)
+    }
+
+    fn reseed(&mut self, _: u64) {}
+}
+
+/// Takes this way, of which it tells the first steps ahead.
+struct Leading {
+    way: Vec<ActorId>,
+    told: usize,
+    asked: usize,
+}
+
+impl Chooser for Leading {
+    fn choose(&mut self, _: &Choice<'_>) -> Result<ActorId, String> {
+        self.asked += 1;
+        Ok(self.way[self.told + self.asked - 1])
+    }
+
+    fn reseed(&mut self, _: u64) {}
+
+    fn lead(&self, all: &mut Vec<ActorId>) {
+        all.extend(&self.way[..self.told]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+
+    #[test]
+    fn steps_told_ahead_are_taken_as_if_they_were_chosen(
+        program in program_with_store_buffers(),
+        seed in 0u64..1000,
+        part in 0usize..=4,
+    ) {
+        program.on_worker(&mut |runner| {
+            let random = CHOOSERS.iter().find(|it| it.name == "random");
+            let Some(Make::Chooser(random)) = random.map(|it| it.make) else {
+                panic!("random is a chooser");
+            };
+            let log = Rc::default();
+            let chosen = runner.run(Box::new(Noting(random(seed, None), Rc::clone(&log))));
+            let way = log.take();
+            let told = way.len() * part / 4;
+            let led = runner.run(Box::new(Leading { way, told, asked: 0 }));
+            assert_eq!((chosen.digest, chosen.state), (led.digest, led.state));
+            assert!(led.whole);
+        });
+    }
+}
+
+#[test]
+fn a_run_in_which_somebody_told_ahead_cannot_go_on_is_not_whole() {
+    let program = Small(vec![vec![Op::Load(0)]]);
+    program.on_worker(&mut |runner| {
+        for actor in [ActorId::irq(CpuId(0)), ActorId::device(100)] {
+            let way = vec![actor];
+            let led = runner.run(Box::new(Leading {
+                way,
+                told: 1,
+                asked: 0,
+            }));
+            assert!(!led.whole && led.steps == 0);
+        }
+    });
+}
+
 #[test]
 fn a_read_passes_a_write_unless_a_barrier_is_between() {
     let program = |store: fn(usize) -> Op, between: Option<Op>| {
@@ -584,6 +672,10 @@ fn what_was_once_lost_within_a_bound_is_found() {
             vec![Op::Load(0)],
             vec![Op::LockedAdd(1, 0)],
         ],
+        // Who waited for one store could have come before the next.
+        vec![vec![Op::Store(1), Op::Store(1)], vec![Op::Poll(1)]],
+        // Leaving a CPU is free while it waits, though it goes on later in its turn.
+        vec![vec![Op::Ipi(2), Op::Poll(0)], vec![Op::IrqsOff(0, 0)]],
     ];
     for program in programs.map(Small) {
         for bound in [Some(0), Some(1), Some(2), None] {

@@ -6,9 +6,9 @@
 //!   tried when a race shows that it leads to another class of executions.
 //! - Bounded: a preemption is leaving a CPU that could go on for another CPU; devices and
 //!   interrupts are free. A reversal may cost a preemption where it is found and none at the
-//!   beginning of the CPU's turn, so it is tried at both (Coons et al., OOPSLA 2013). Only
-//!   devices sleep: taking their step earlier costs nothing, so what they put to sleep is within
-//!   the bound; for a CPU it might not be.
+//!   beginning of the CPU's turn or where it last waited, so it is tried there too (Coons et al.,
+//!   OOPSLA 2013). Only devices sleep: taking their step earlier costs nothing, so what they put to
+//!   sleep is within the bound; for a CPU it might not be.
 //! - [`Reduction::Merge`]: a state met before is not gone on from ([`merge`](super::merge)). What
 //!   was touched below it ([`visited`](super::visited)) races with what led to it now, as if it
 //!   came next; where nobody is known who could begin a reversal, everybody is tried (Yang et al.,
@@ -242,8 +242,12 @@ impl Dfs {
         };
         self.stack[last].below.add_touches(summary);
         let begin = self.turn_of(self.stack.len(), node.last_cpu);
+        let pause = self.pause_in(begin, self.stack.len());
         for &(lane, initials) in &summary.turns {
             self.try_at(begin, initials, lane);
+            if let Some(pause) = pause {
+                self.try_at(pause, initials, lane);
+            }
             self.note_turn(last, begin, (lane, initials));
         }
     }
@@ -328,6 +332,20 @@ impl Dfs {
             self.try_at(begin, race.initials, lane);
             self.note_turn(race.first, begin, (lane, race.initials));
         }
+        if let Some(pause) = self.pause_in(begin, race.first) {
+            self.try_at(pause, race.initials, lane);
+        }
+    }
+
+    /// The last choice of a turn that began at `begin`, before choice `before`, at which the CPU waited:
+    /// leaving it was free there.
+    fn pause_in(&self, begin: usize, before: usize) -> Option<usize> {
+        let waits = |at: &usize| {
+            let node = &self.stack[*at];
+            let able = node.enabled | node.interrupted;
+            node.last_cpu.is_some_and(|cpu| able & bit(cpu) == 0)
+        };
+        (begin + 1..before).rev().find(waits)
     }
 
     fn try_at(&mut self, at: usize, initials: LaneSet, lane: Lane) {
@@ -600,7 +618,8 @@ pub(crate) fn waited(want: Want) -> Waited {
     match want {
         Want::Touch => Waited::No,
         Want::Lock(_) => Waited::Lock,
-        Want::Zero(_) | Want::Event(_) | Want::Wake => Waited::Others,
+        Want::Zero(_) | Want::Wake => Waited::Others,
+        Want::Event(_) => Waited::Event,
     }
 }
 

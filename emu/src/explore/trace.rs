@@ -37,6 +37,8 @@ pub(crate) enum Waited {
     Lock,
     /// Something that only others can bring about: it cannot come before that.
     Others,
+    /// An event: it cannot come before that has happened, and could come before all that followed.
+    Event,
 }
 
 /// A step that could have come before an earlier one.
@@ -214,7 +216,7 @@ impl Trace {
             };
             match waited {
                 Waited::Lock => lock_rival = self.last_taken(object),
-                Waited::No | Waited::Others => {}
+                Waited::No | Waited::Others | Waited::Event => {}
             }
             self.conflicting(object, one.1, |event| rivals.push(event));
         }
@@ -235,7 +237,13 @@ impl Trace {
             if who == lane {
                 continue;
             }
-            if waited == Waited::No || Some(who) == self.lanes.sibling(lane) {
+            let could = match waited {
+                Waited::No => true,
+                Waited::Lock | Waited::Others => Some(who) == self.lanes.sibling(lane),
+                // Whether it waited is known of the very step.
+                Waited::Event => later.is_some() || !waits(rival, lane, prev, before),
+            };
+            if could {
                 found.push(rival);
             } else if self.bounded && before(rival).0 & bit(lane) != 0 {
                 // It could have come as far as to wait, and given its CPU up for nothing.
@@ -438,6 +446,17 @@ impl Trace {
         });
         self.heads[object as usize] = self.touches.len() as u32;
     }
+}
+
+/// Whether a lane whose event before this one is `prev`, less one, waited before event `rival`.
+fn waits(
+    rival: usize,
+    lane: Lane,
+    prev: u32,
+    before: &dyn Fn(usize) -> (LaneSet, LaneSet),
+) -> bool {
+    let (enabled, masked) = before(rival);
+    prev as usize <= rival && (enabled | masked) & bit(lane) == 0
 }
 
 fn covers(clock: &[u32], lane: Lane, event: usize) -> bool {
