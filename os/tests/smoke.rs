@@ -75,3 +75,48 @@ fn direct_io_reads_what_the_file_holds() {
     assert_eq!(kernel.exit_status(), Some(0));
     assert_eq!(*kernel.machine.violations(), []);
 }
+
+#[test]
+fn who_polls_goes_on_once_it_has_happened_and_not_before() {
+    let kernel = Kernel::new(config(2));
+    kernel.prepare(|setup| {
+        setup.file("data", 4096, 7);
+        let process = setup.empty_process("main");
+        let at = setup.map(process, 4096);
+        setup.fill(process, at, 4096, 9);
+        setup.thread(process, "reader", 0, move |user: User<'_>| async move {
+            let fd = user.open("data").await.expect("prepared");
+            let read = user.aio_read(fd, at, 4096, 0).await.expect("mapped");
+            assert_eq!(user.aio_poll(read).await, Ok(4096));
+            user.signal_event(3).await;
+        });
+        setup.thread(process, "checker", 1, move |user: User<'_>| async move {
+            user.poll_event(3).await;
+            assert_eq!(user.find_mismatch(at, 4096, 7).await, None);
+            user.print("polled".to_string()).await;
+        });
+    });
+    for seed in 0..20 {
+        assert_eq!(kernel.run(seed), Stop::Finished);
+        assert_eq!(*kernel.console(), "polled");
+        assert_eq!(*kernel.machine.violations(), []);
+    }
+}
+
+#[test]
+fn who_polls_for_what_never_happens_hangs_and_says_so() {
+    let kernel = Kernel::new(config(1));
+    kernel.prepare(|setup| {
+        let process = setup.empty_process("main");
+        setup.thread(process, "poller", 0, |user: User<'_>| user.poll_event(7));
+    });
+    let stop = kernel.run(1);
+    assert!(matches!(stop, Stop::Deadlock(_)), "{stop:?}");
+    let violations = kernel.machine.violations();
+    assert_eq!(violations[0].word, "HANG");
+    assert!(
+        violations[0].message.contains("event 7"),
+        "{}",
+        violations[0].message
+    );
+}

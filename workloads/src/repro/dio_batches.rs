@@ -35,8 +35,7 @@ impl Reproducer for DioBatches {
         3
     }
 
-    // Where a bound of 3 is said, no search has come to its end yet: a sample without time stands
-    // in for it (`tests/direct_io.rs`).
+    // A bound is what is asked for; what its budget lets a search reach is said by `verdicts`.
     fn verdicts(&self) -> &'static [Verdict] {
         const {
             &[

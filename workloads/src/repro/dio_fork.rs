@@ -172,8 +172,7 @@ impl Reproducer for DioFork {
         Ok(())
     }
 
-    // Where a bound of 3 is said, no search has come to its end yet: a sample without time stands
-    // in for it (`tests/direct_io.rs`).
+    // A bound is what is asked for; what its budget lets a search reach is said by `verdicts`.
     fn verdicts(&self) -> &'static [Verdict] {
         const NO_FORK_WAITS: &[Budget] = &[Budget::at_most("forks that waited for pins", 0)];
         // A disk needs ten times as long.

@@ -68,8 +68,7 @@ impl Reproducer for DioRev {
         3
     }
 
-    // Where a bound of 3 is said, no search has come to its end yet: a sample without time stands
-    // in for it (`tests/direct_io.rs`).
+    // A bound is what is asked for; what its budget lets a search reach is said by `verdicts`.
     fn verdicts(&self) -> &'static [Verdict] {
         const NO_WALKS: &[Budget] = &[Budget::at_most("reverse-map walks in faults", 0)];
         const NO_REFUSALS: &[Budget] = &[Budget::at_most("pins refused", 0)];
