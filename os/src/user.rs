@@ -432,7 +432,7 @@ impl<'w> User<'w> {
     }
 
     /// Spins until the event has happened, in no step but the one that sees it: how one thread waits
-    /// for another without the scheduler. Without time nobody else gets the CPU meanwhile, and whoever
+    /// for another without the scheduler. Events have numbers below 2^30. Without time nobody else gets the CPU meanwhile, and whoever
     /// is killed ends only then.
     pub async fn poll_event(self, event: u32) {
         event::poll(self.cx, event).await;

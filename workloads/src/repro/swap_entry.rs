@@ -6,7 +6,7 @@ use os::{Setup, User};
 use crate::swapping::page_and_file;
 use crate::{Params, Reproducer, Verdict};
 
-/// The read is submitted.
+/// The page is pinned.
 const PINNED: u32 = 0;
 
 /// See the module.

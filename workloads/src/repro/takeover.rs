@@ -77,11 +77,7 @@ impl Reproducer for Takeover {
     fn prepare<'w>(&self, setup: &mut Setup<'w>, params: &Params) {
         let (process, page) = page_and_file(setup, "takeover");
         setup.thread(process, "user", 0, move |user| load_store(user, page));
-        let mut turns = vec![
-            (Some(PINNED), Some(SCANNED)),
-            (Some(LOADED), None),
-            (None, None),
-        ];
+        let mut turns = vec![(Some(PINNED), Some(SCANNED)), (Some(LOADED), None)];
         turns.resize(params.get("scans") as usize, (None, None));
         setup.reclaimer_in_turn(1, process, page, &turns);
     }
