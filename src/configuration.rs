@@ -12,7 +12,7 @@ use os::fixes::BaseKernel;
 use os::flush::FlushPolicy;
 use os::patch::{Decision, Patch};
 use serde::{Deserialize, Serialize};
-use workloads::{Params, Reproducer};
+use workloads::{Parameter, Params, Reproducer};
 
 use crate::registry::{ChooserChoice, MachineChoice};
 use crate::run::base_patches;
@@ -179,7 +179,15 @@ impl Configuration {
             none if none.is_empty() => none,
             fixes => format!(" + {fixes}"),
         };
-        format!("{} on {}{fixes}", self.reproducer.name(), self.kernel.name)
+        let small = self.small_form().map_or("", |_| " (small)");
+        let name = self.reproducer.name();
+        format!("{name}{small} on {}{fixes}", self.kernel.name)
+    }
+
+    /// The small form of the program, if that is what runs.
+    pub(crate) fn small_form(&self) -> Option<&'static Parameter> {
+        let small = self.reproducer.small_form();
+        small.filter(|it| self.params.get(it.name) == 1)
     }
 
     /// On which machine, in words.

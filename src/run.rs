@@ -201,10 +201,15 @@ impl Run {
             (None, Some(name)) => self.registry.kernel(name)?,
             (None, None) => self.registry.kernel(reproducer.kernel())?,
         };
-        let cpus = check_cpus(self.cpus.unwrap_or(u64::from(reproducer.cpus())))?;
+        let chooser = match self.chooser {
+            Some(chooser) => chooser,
+            None => self.registry.chooser(chooser)?,
+        };
+        let params = self.params(&rows, chooser.searches())?;
+        let cpus = self.cpus.unwrap_or(u64::from(reproducer.cpus(&params)));
         let configuration = Configuration {
             reproducer,
-            params: self.params(&rows)?,
+            params,
             kernel,
             fixes: self.fixes.iter().map(|(name, _)| name.clone()).collect(),
             patches: self.patches(kernel)?,
@@ -213,11 +218,8 @@ impl Run {
                 None => self.registry.flush(kernel.flush)?,
             },
             machine: self.machine.clone(),
-            cpus,
-            chooser: match self.chooser {
-                Some(chooser) => chooser,
-                None => self.registry.chooser(chooser)?,
-            },
+            cpus: check_cpus(cpus)?,
+            chooser,
             max_steps: self.max_steps,
             budgets: self.budgets.clone(),
             base_patches: base_patches(&self.registry, kernel)?,
@@ -227,9 +229,14 @@ impl Run {
         Ok(configuration)
     }
 
-    /// Defaults, then what rows set, then what the user set.
-    fn params(&self, rows: &[Row]) -> Result<Params, Error> {
+    /// Defaults, for a search those of the small form, then what rows set, then what the user set.
+    fn params(&self, rows: &[Row], searches: bool) -> Result<Params, Error> {
         let mut params = Params::defaults(self.reproducer);
+        if let Some(small) = self.reproducer.small_form()
+            && searches
+        {
+            params.set(self.reproducer, small.name, "1")?;
+        }
         let mut by_row: BTreeMap<&str, (&'static str, u64)> = BTreeMap::new();
         for row in rows {
             for (name, value) in row.set {

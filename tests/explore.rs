@@ -212,6 +212,38 @@ fn the_first_failure_can_be_replayed_and_traced() {
 }
 
 #[test]
+fn a_search_takes_the_small_form_of_a_program_unless_somebody_says_otherwise() {
+    let search = ["forkscrew", "--chooser", "exhaustive:0"];
+    let small = explore(&search);
+    assert_eq!(small.code, Some(1), "{small:?}");
+    for part in [
+        "forkscrew (small)",
+        "the small form",
+        "--set small=0",
+        "bounded(0)",
+    ] {
+        assert!(small.stdout.contains(part), "{small:?}");
+    }
+    let clean = explore(&[&search[..], &["--fix", "A41", "--json"]].concat());
+    assert_eq!(clean.code, Some(0), "{clean:?}");
+    let clean = clean.json();
+    assert_eq!(clean["set"], json!({"dontfork": 0, "small": 1}));
+    assert_eq!(
+        (&clean["complete"], &clean["bound"]),
+        (&json!(true), &json!(0))
+    );
+    let whole = ["--set", "small=0", "--schedules", "5", "--json"];
+    let whole = explore(&[&search[..], &whole].concat()).json();
+    assert_eq!(whole["set"], json!({"dontfork": 0, "small": 0}));
+    assert_eq!(
+        (&whole["complete"], &whole["cpus"]),
+        (&json!(false), &json!(4))
+    );
+    let sampled = explore(&["forkscrew", "--schedules", "5", "--json"]).json();
+    assert_eq!(sampled["set"], json!({"dontfork": 0, "small": 0}));
+}
+
+#[test]
 fn a_wrong_request_is_told_and_exits_2() {
     for (args, parts) in [
         (vec!["--schedules", "0"], vec!["0 schedules", "1 or more"]),

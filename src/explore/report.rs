@@ -48,8 +48,12 @@ impl Exploration {
             none if none.is_empty() => none,
             words => format!(" ({words})"),
         };
+        let small = it.small_form().map_or(String::new(), |small| {
+            let about = small.about.trim_start_matches("1: ");
+            format!("the small form: {about}; --set small=0 takes the whole program\n")
+        });
         format!(
-            "{}: {outcome}{words}\n{}, {}; {} steps; {}: {}\n",
+            "{}: {outcome}{words}\n{small}{}, {}; {} steps; {}: {}\n",
             it.subject(),
             it.place(),
             self.seeds(),

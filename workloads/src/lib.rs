@@ -52,12 +52,16 @@ pub trait Reproducer: Sync {
     fn parameters(&self) -> &'static [Parameter] {
         &[]
     }
+    /// Its small form, if it has one: the parameter [`SMALL`], with what is left out in `about`.
+    fn small_form(&self) -> Option<&'static Parameter> {
+        self.parameters().iter().find(|it| it.name == SMALL.name)
+    }
     /// The base kernel it was seen on.
     fn kernel(&self) -> &'static str {
         "v2.6.18"
     }
     /// CPUs it runs on when nobody says.
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _params: &Params) -> u16 {
         4
     }
     /// Memory of the machine in MiB.
@@ -182,6 +186,16 @@ impl Params {
         self.0.iter().map(|(name, value)| (*name, *value))
     }
 }
+
+/// The parameter of a program that has a small form: as much of it as a search of its interleavings
+/// can come to the end of. A search takes it where nobody says otherwise.
+pub const SMALL: Parameter = Parameter {
+    name: "small",
+    about: "1: the small form",
+    default: 0,
+    min: 0,
+    max: 1,
+};
 
 /// Whether the buffer is left out at fork (row B10): a parameter that several programs have.
 pub(crate) const DONTFORK: Parameter = Parameter {

@@ -53,7 +53,7 @@ impl Reproducer for StoreBuffering {
     fn story(&self) -> &'static str {
         "Without store buffers one of them sees the other's store."
     }
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _: &Params) -> u16 {
         2
     }
     fn memory_mib(&self, _: &Params) -> u64 {

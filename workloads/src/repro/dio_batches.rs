@@ -31,7 +31,7 @@ impl Reproducer for DioBatches {
         &[]
     }
 
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _: &Params) -> u16 {
         3
     }
 

@@ -37,7 +37,7 @@ impl Reproducer for DioCrossed {
         }]
     }
 
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _: &Params) -> u16 {
         2
     }
 

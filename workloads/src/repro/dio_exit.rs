@@ -36,7 +36,7 @@ impl Reproducer for DioExit {
         }]
     }
 
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _: &Params) -> u16 {
         2
     }
 

@@ -148,7 +148,7 @@ impl Reproducer for DioFork {
         ]
     }
 
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _: &Params) -> u16 {
         3
     }
 

@@ -64,7 +64,7 @@ impl Reproducer for DioRev {
         ]
     }
 
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _: &Params) -> u16 {
         3
     }
 

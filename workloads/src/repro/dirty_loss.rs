@@ -34,7 +34,7 @@ impl Reproducer for DirtyLoss {
          three scans; swap is memory, and both sides wait for each other by polling."
     }
 
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _: &Params) -> u16 {
         2
     }
 

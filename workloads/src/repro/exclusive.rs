@@ -70,7 +70,7 @@ impl Reproducer for Exclusive {
         "v5.19"
     }
 
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _: &Params) -> u16 {
         2
     }
 

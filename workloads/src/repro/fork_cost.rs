@@ -61,7 +61,7 @@ impl Reproducer for ForkCost {
         ]
     }
 
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _: &Params) -> u16 {
         1
     }
 

@@ -51,7 +51,7 @@ impl Reproducer for ForkList {
         ]
     }
 
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _: &Params) -> u16 {
         2
     }
 

@@ -52,7 +52,7 @@ impl Reproducer for ForkPressure {
         ]
     }
 
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _: &Params) -> u16 {
         1
     }
 

@@ -1,10 +1,10 @@
 //! `forkscrew`: the scripted reproducer of the 2008 direct-I/O bug (row A06).
 
 use mmu::VirtAddr;
-use os::{Advice, Setup, User};
+use os::{Advice, Errno, Setup, User};
 
 use crate::pthread::{Mutex, Thread, Turn, Words};
-use crate::{DONTFORK, Parameter, Params, Reproducer, Verdict, dump};
+use crate::{DONTFORK, Parameter, Params, Reproducer, SMALL, Verdict, dump};
 
 const STORY: &str = "\
 A thread reads a file with O_DIRECT into a buffer that is not page-aligned, so that its last page
@@ -13,6 +13,10 @@ every page becomes read-only and shared. The second thread's read pins its first
 write access, so copy-on-write gives the parent a new page - and the disk goes on writing into the
 old one, which is now the child's alone. The parent never sees those bytes: data loss without an
 error. Nothing that the three threads do is forbidden; each reads into memory of its own.
+
+In its small form each read has one sector: the last of the first read, the first of the second, side
+by side in one page. The threads are there from the beginning and poll for their turns, and the child
+sleeps on, as the one second of the original means it to.
 
 Source: Red Hat bug 471613 (2008), comment 65; program text in a linux-mm message of 2009-03-16.";
 
@@ -33,7 +37,17 @@ impl Reproducer for Forkscrew {
     }
 
     fn parameters(&self) -> &'static [Parameter] {
-        &[DONTFORK]
+        &[
+            DONTFORK,
+            Parameter {
+                about: "1: reads of one sector, threads that poll for their turns, a child that sleeps on",
+                ..SMALL
+            },
+        ]
+    }
+
+    fn cpus(&self, params: &Params) -> u16 {
+        if params.get(SMALL.name) == 1 { 3 } else { 4 }
     }
 
     fn verdicts(&self) -> &'static [Verdict] {
@@ -42,6 +56,7 @@ impl Reproducer for Forkscrew {
             &[
                 Verdict::of("A06", "FWD").kernel("v2.6.18").words(LOST),
                 Verdict::of("A41", "FWD")
+                    .bounded(2)
                     .fixes(&["A41"])
                     .guards(&[("no-pin-mark", &["CHECK", "CORRUPT"])]),
                 Verdict::of("A07", "FWD")
@@ -49,6 +64,7 @@ impl Reproducer for Forkscrew {
                     .note("the child dumps what was there before the reads")
                     .guards(&[("no-pin-mark", &["CHECK", "CORRUPT"])]),
                 Verdict::of("A07.waits", "FWD")
+                    .bounded(2)
                     .fixes(&["B50"])
                     .note("fork waits for the first read; the child dumps its bytes")
                     .guards(&[("fork-sem-to-submit", &["CHECK", "CORRUPT"])]),
@@ -58,12 +74,15 @@ impl Reproducer for Forkscrew {
                     .note("fork waits for the call, and an asynchronous one returns at once"),
                 Verdict::of("A52", "FAST").fixes(&["A52"]).words(LOST),
                 Verdict::of("B02", "FAST")
+                    .bounded(2)
                     .fixes(&["B02"])
                     .guards(&[("fork-copies-none", &["CHECK", "CORRUPT"])]),
                 Verdict::of("B10", "FWD")
+                    .bounded(2)
                     .fixes(&["B10"])
                     .guards(&[("completes-early", &["CHECK"])]),
                 Verdict::of("U01", "FWD")
+                    .bounded(2)
                     .kernel("v2.6.29")
                     .set(&[("dontfork", 1)])
                     .note("the child has no buffer to dump")
@@ -71,12 +90,15 @@ impl Reproducer for Forkscrew {
                 Verdict::of("v5.19", "FWD").kernel("v5.19").words(LOST),
                 Verdict::of("v6.1", "FWD").kernel("v6.1").words(LOST),
                 Verdict::of("v6.5", "FWD")
+                    .bounded(2)
                     .guards(&[("shares-untested", &["CHECK", "CORRUPT"])])
                     .kernel("v6.5"),
                 Verdict::of("U28.build-133", "FWD")
+                    .bounded(2)
                     .guards(&[("fork-copies-none", &["CHECK", "CORRUPT"])])
                     .kernel("build-133"),
                 Verdict::of("U28.build-146", "FWD")
+                    .bounded(2)
                     .guards(&[("fork-copies-none", &["CHECK", "CORRUPT"])])
                     .kernel("build-146"),
                 Verdict::of("U28.build-146-lockless", "FAST")
@@ -85,12 +107,14 @@ impl Reproducer for Forkscrew {
                     .words(LOST)
                     .note("the lockless pin as it was taken over: row A52"),
                 Verdict::of("U28.build-147", "FAST")
+                    .bounded(2)
                     .guards(&[("fork-copies-none", &["CHECK", "CORRUPT"])])
                     .kernel("build-147"),
                 Verdict::of("U28.build-148", "FAST")
                     .kernel("build-148")
                     .words(LOST),
                 Verdict::of("U28.build-149", "FAST")
+                    .bounded(2)
                     .guards(&[("fork-copies-none", &["CHECK", "CORRUPT"])])
                     .kernel("build-149"),
                 Verdict::of("U28.build-159", "FAST")
@@ -104,12 +128,16 @@ impl Reproducer for Forkscrew {
     fn prepare<'w>(&self, setup: &mut Setup<'w>, params: &Params) {
         let dontfork = params.get("dontfork") == 1;
         setup.file("data", 3 * PAGE, 0);
+        if params.get(SMALL.name) == 1 {
+            return prepare_small(setup, dontfork);
+        }
         setup.process("forkscrew", 0, move |user| main(user, dontfork));
     }
 }
 
 const PAGE: u64 = 4096;
-const ALIGN: u64 = 512;
+const SECTOR: u64 = 512;
+const ALIGN: u64 = SECTOR;
 
 /// Turns, in the order in which they come.
 const FORK: u32 = 1;
@@ -225,5 +253,51 @@ async fn forker(user: User<'_>, shared: Shared) {
     shared.turn.give(user, FORKED).await;
     if let Ok(pid) = child {
         let _ = user.wait(Some(pid)).await;
+    }
+}
+
+/// The first read's last sector begins the page in which the second read begins.
+fn prepare_small(setup: &mut Setup<'_>, dontfork: bool) {
+    let process = setup.empty_process("forkscrew");
+    setup.keep_memory(process);
+    let buffer = setup.map(process, 2 * PAGE);
+    setup.fill(process, buffer, 2 * PAGE, 42);
+    let (first, second) = (buffer + PAGE, buffer + PAGE + ALIGN);
+    setup.thread(process, "worker-0", 0, move |user| async move {
+        if dontfork {
+            let left_out = user.madvise(buffer, 2 * PAGE, Advice::DontFork).await;
+            left_out.expect("mapped");
+        }
+        let fd = user.open("data").await.expect("the file was prepared");
+        let read = user.aio_read(fd, first, SECTOR, PAGE - SECTOR).await;
+        user.signal_event(FORK).await;
+        let got = match read {
+            Ok(id) => user.aio_poll(id).await,
+            Err(error) => Err(error),
+        };
+        check_sector(user, 0, first, got).await;
+        user.spin().await;
+    });
+    setup.thread(process, "worker-1", 1, move |user| async move {
+        let fd = user.open("data").await.expect("the file was prepared");
+        user.poll_event(SECOND_READ).await;
+        let got = user.pread(fd, second, SECTOR, PAGE).await;
+        check_sector(user, 1, second, got).await;
+        user.spin().await;
+    });
+    setup.thread(process, "forker", 2, |user| async move {
+        user.poll_event(FORK).await;
+        let _ = user.fork_stopped().await;
+        user.signal_event(SECOND_READ).await;
+        user.spin().await;
+    });
+}
+
+async fn check_sector(user: User<'_>, worker: u32, at: VirtAddr, got: Result<u64, Errno>) {
+    let bad = user.find_mismatch(at, SECTOR, 0).await;
+    if bad.is_some() || got != Ok(SECTOR) {
+        user.check_failed(format!(
+            "worker {worker} read a sector of zeros, and has others"
+        ));
     }
 }

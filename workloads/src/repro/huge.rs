@@ -92,7 +92,7 @@ impl Reproducer for Huge {
         }
     }
 
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _: &Params) -> u16 {
         2
     }
 

@@ -31,7 +31,7 @@ impl Reproducer for HugeFile {
         "v2.6.29"
     }
 
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _: &Params) -> u16 {
         1
     }
 

@@ -47,7 +47,7 @@ impl Reproducer for Ksm {
         "v2.6.29"
     }
 
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _: &Params) -> u16 {
         3
     }
 

@@ -24,7 +24,7 @@ impl Reproducer for LostUpdate {
          chooser that does not find it finds nothing."
     }
 
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _: &Params) -> u16 {
         2
     }
 

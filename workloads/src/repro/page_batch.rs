@@ -40,7 +40,7 @@ impl Reproducer for PageBatch {
         }]
     }
 
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _: &Params) -> u16 {
         1
     }
 

@@ -34,7 +34,7 @@ impl Reproducer for PinRead {
         "v6.1"
     }
 
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _: &Params) -> u16 {
         1
     }
 

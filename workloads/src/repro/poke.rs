@@ -49,7 +49,7 @@ impl Reproducer for Poke {
         "v2.6.29"
     }
 
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _: &Params) -> u16 {
         3
     }
 

@@ -42,7 +42,7 @@ impl Reproducer for Snap {
         }]
     }
 
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _: &Params) -> u16 {
         2
     }
 

@@ -40,7 +40,7 @@ impl Reproducer for SoftDirty {
         "v2.6.29"
     }
 
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _: &Params) -> u16 {
         2
     }
 

@@ -29,7 +29,7 @@ impl Reproducer for SwapCount {
          a write fault waits for the page lock (A45), since a busy one is another race (A44)."
     }
 
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _: &Params) -> u16 {
         2
     }
 

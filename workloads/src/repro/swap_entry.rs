@@ -31,7 +31,7 @@ impl Reproducer for SwapEntry {
          that of a registration, so that nothing is in flight."
     }
 
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _: &Params) -> u16 {
         2
     }
 

@@ -25,7 +25,7 @@ impl Reproducer for SwapFork {
          misses it. Reduced: one page, one sector; swap is memory; the child only lives."
     }
 
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _: &Params) -> u16 {
         2
     }
 

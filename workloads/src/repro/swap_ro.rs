@@ -59,7 +59,7 @@ impl Reproducer for SwapRo {
         "v2.6.29"
     }
 
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _: &Params) -> u16 {
         2
     }
 

@@ -45,7 +45,7 @@ impl Reproducer for Takeover {
         }]
     }
 
-    fn cpus(&self) -> u16 {
+    fn cpus(&self, _: &Params) -> u16 {
         2
     }
 
