@@ -64,7 +64,6 @@ impl Reproducer for Forkscrew {
                     .note("the child dumps what was there before the reads")
                     .guards(&[("no-pin-mark", &["CHECK", "CORRUPT"])]),
                 Verdict::of("A07.waits", "FWD")
-                    .bounded(2)
                     .fixes(&["B50"])
                     .note("fork waits for the first read; the child dumps its bytes")
                     .guards(&[("fork-sem-to-submit", &["CHECK", "CORRUPT"])]),
