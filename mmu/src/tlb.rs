@@ -26,6 +26,8 @@ use crate::tlb_bank::{Bank, Journal, NO_KEY, Tag, tag_page};
 const LARGE_WAYS: u16 = 4;
 /// The key of an address space that has no entries: no tag bears it.
 const UNUSED_KEY: u64 = u64::MAX;
+/// No page has this number.
+const NO_LAST: (u64, usize) = (u64::MAX, 0);
 /// The arrays of a TLB.
 const FIRST: usize = 0;
 const FIRST_LARGE: usize = 1;
@@ -234,6 +236,10 @@ pub struct Tlb {
     keys: Keys,
     /// The address space looked up last, and its key or `UNUSED_KEY`. `None` when unknown.
     current: (Option<u16>, u64),
+    /// The page of the last hit in the first level, while it would be found at the same place.
+    last: (u64, usize),
+    /// Whether there ever was a global entry, and one of a large page.
+    seen: (bool, bool),
     stats: TlbStats,
     journal: Journal,
     remembered: (Keys, TlbStats),
@@ -268,10 +274,34 @@ impl Tlb {
             remembered: (keys.clone(), TlbStats::default()),
             keys,
             current: (None, UNUSED_KEY),
+            last: NO_LAST,
+            seen: (false, false),
             stats: TlbStats::default(),
             journal: Journal::default(),
             keys_changed: false,
         }
+    }
+
+    /// What [`lookup`](Self::lookup) returns if it is a small page of the first level that allows
+    /// all of `need`; else nothing, and nothing is counted.
+    #[inline(always)]
+    pub fn hit(&mut self, asid: u16, vpn: Vpn, need: PteFlags) -> Option<&mut TlbEntry> {
+        if self.current.0 != Some(asid) {
+            return None;
+        }
+        let page = tag_page(vpn, PageSize::Small);
+        let at = if self.last.0 == page {
+            self.last.1
+        } else {
+            self.banks[FIRST].find(page, self.current.1, self.keys.global)?
+        };
+        let entry = self.banks[FIRST].entry_mut(at, &mut self.journal);
+        if !entry.flags.contains(need) {
+            return None;
+        }
+        self.last = (page, at);
+        self.stats.hits_l1 += 1;
+        Some(entry)
     }
 
     /// The entry for a page, and the level that had it. If entries of both sizes cover the
@@ -298,15 +328,16 @@ impl Tlb {
     pub fn fill(&mut self, entry: TlbEntry) {
         let mut entry = entry;
         if entry.size == PageSize::Large {
+            self.seen.1 = true;
             let index = entry.vpn.index_in_large();
             let first = entry.pfn.get().checked_sub(index);
             entry.pfn = Pfn::new(first.expect("a large page starts within memory"));
             entry.vpn = entry.vpn.large_down();
         }
         self.stats.fills += 1;
-        let key = self.key_for_fill(&entry);
+        let (key, new) = self.key_for_fill(&entry);
         let page = entry.tag_page();
-        for bank in &mut self.banks {
+        for bank in self.banks.iter_mut().filter(|_| !new) {
             if let Some(at) = bank.find(page, key, key) {
                 bank.take(at, &mut self.journal);
             }
@@ -345,6 +376,7 @@ impl Tlb {
     /// included (as INVLPG does).
     pub fn flush_page(&mut self, asid: u16, vpn: Vpn) {
         self.stats.flushes_page += 1;
+        self.last = NO_LAST;
         let key = self.keys.get(asid).unwrap_or(UNUSED_KEY);
         let global = self.keys.global;
         for size in [PageSize::Small, PageSize::Large] {
@@ -387,6 +419,7 @@ impl Tlb {
     pub fn reset(&mut self) {
         assert!(self.journal.started(), "a reset needs a state to return to");
         self.journal.undo(&mut self.banks);
+        self.last = NO_LAST;
         if self.keys_changed {
             self.keys.by_asid.clone_from(&self.remembered.0.by_asid);
             self.keys.global = self.remembered.0.global;
@@ -399,22 +432,29 @@ impl Tlb {
 
     #[cold]
     fn select(&mut self, asid: u16) {
+        self.last = NO_LAST;
         self.current = (Some(asid), self.keys.get(asid).unwrap_or(UNUSED_KEY));
     }
 
     fn lookup_further(&mut self, vpn: Vpn) -> Option<(&mut TlbEntry, TlbLevel)> {
         let (key, global) = (self.current.1, self.keys.global);
+        let (globals, larges) = self.seen;
+        if key == UNUSED_KEY && !globals {
+            self.stats.misses += 1;
+            return None;
+        }
         let large = tag_page(vpn, PageSize::Large);
-        if let Some(at) = self.banks[FIRST_LARGE].find(large, key, global) {
+        if larges && let Some(at) = self.banks[FIRST_LARGE].find(large, key, global) {
             self.stats.hits_l1 += 1;
             let entry = self.banks[FIRST_LARGE].entry_mut(at, &mut self.journal);
             return Some((entry, TlbLevel::First));
         }
         let second = &mut self.banks[SECOND];
         let small = tag_page(vpn, PageSize::Small);
-        let found = second
-            .find(small, key, global)
-            .or_else(|| second.find(large, key, global));
+        let found = second.find(small, key, global).or_else(|| {
+            let found = larges.then(|| second.find(large, key, global));
+            found.flatten()
+        });
         let Some(at) = found else {
             self.stats.misses += 1;
             return None;
@@ -431,6 +471,7 @@ impl Tlb {
     /// Puts an entry in the first level, and what it replaces there in the second. Returns
     /// array and place.
     fn insert_first(&mut self, tag: Tag, entry: TlbEntry) -> (usize, usize) {
+        self.last = NO_LAST;
         let first = match entry.size {
             PageSize::Small => FIRST,
             PageSize::Large => FIRST_LARGE,
@@ -451,16 +492,18 @@ impl Tlb {
         (first, at)
     }
 
-    fn key_for_fill(&mut self, entry: &TlbEntry) -> u64 {
+    /// The key that the entry gets; whether it is a new one.
+    fn key_for_fill(&mut self, entry: &TlbEntry) -> (u64, bool) {
         if entry.flags.contains(PteFlags::G) {
-            return self.keys.global;
+            self.seen.0 = true;
+            return (self.keys.global, false);
         }
         let (key, new) = self.keys.get_or_make(entry.asid);
         if new {
             self.keys_changed = true;
             self.current.0 = None;
         }
-        key
+        (key, new)
     }
 
     fn retire_asids(&mut self) {

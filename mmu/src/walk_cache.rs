@@ -43,7 +43,8 @@ struct Content {
 pub struct WalkCache {
     now: Content,
     remembered: Option<Box<Content>>,
-    changed: bool,
+    /// Entries that may differ from those, a bit each.
+    changed: u64,
 }
 
 impl Default for WalkCache {
@@ -62,7 +63,7 @@ impl WalkCache {
         WalkCache {
             now,
             remembered: None,
-            changed: false,
+            changed: 0,
         }
     }
 
@@ -82,7 +83,7 @@ impl WalkCache {
     #[inline]
     pub fn fill(&mut self, root: Pfn, va: VirtAddr, level: u8, table: Pfn) {
         let (prefix, at) = place(va, level);
-        self.changed = true;
+        self.changed |= 1 << at;
         self.now.pointers[at] = Pointer {
             epoch: self.now.epoch,
             root,
@@ -94,20 +95,16 @@ impl WalkCache {
     /// Forgets everything, in constant time.
     #[inline]
     pub fn flush(&mut self) {
-        self.changed = true;
         self.now.epoch += 1;
     }
 
     /// Forgets what belongs to the address space under `root`.
     pub fn flush_root(&mut self, root: Pfn) {
-        self.changed = true;
-        for pointer in self
-            .now
-            .pointers
-            .iter_mut()
-            .filter(|pointer| pointer.root == root)
-        {
-            *pointer = VACANT;
+        for (at, pointer) in self.now.pointers.iter_mut().enumerate() {
+            if pointer.root == root {
+                *pointer = VACANT;
+                self.changed |= 1 << at;
+            }
         }
     }
 
@@ -119,7 +116,7 @@ impl WalkCache {
             let pointer = &mut self.now.pointers[at];
             if pointer.prefix == prefix && pointer.root == root {
                 *pointer = VACANT;
-                self.changed = true;
+                self.changed |= 1 << at;
             }
         }
     }
@@ -140,19 +137,21 @@ impl WalkCache {
     /// Makes the present content the remembered state.
     pub fn remember(&mut self) {
         self.remembered = Some(Box::new(self.now));
-        self.changed = false;
+        self.changed = 0;
     }
 
-    /// Returns to the remembered state; costs nothing if nothing has changed.
+    /// Returns to the remembered state; costs as much as has changed.
     ///
     /// # Panics
     /// If nothing was ever remembered.
     pub fn reset(&mut self) {
         let remembered = self.remembered.as_deref();
         let remembered = remembered.expect("a reset needs a state to return to");
-        if self.changed {
-            self.now = *remembered;
-            self.changed = false;
+        self.now.epoch = remembered.epoch;
+        while self.changed != 0 {
+            let at = self.changed.trailing_zeros() as usize;
+            self.now.pointers[at] = remembered.pointers[at];
+            self.changed &= self.changed - 1;
         }
     }
 }

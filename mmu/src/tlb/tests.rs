@@ -343,6 +343,23 @@ fn op() -> impl Strategy<Value = Op> {
 /// What may be found: an unlimited TLB, by address space (0 for global), size and page.
 type Model = BTreeMap<(u16, PageSize, u64), u32>;
 
+/// A hit is what a lookup finds at its first place, and no hit changes nothing.
+fn hit_is_lookup(tlb: &Tlb, asid: u16, vpn: Vpn) {
+    for need in [PteFlags::R, PteFlags::W | PteFlags::D] {
+        let (mut one, mut other) = (tlb.clone(), tlb.clone());
+        // The second is found where the first was.
+        for _ in 0..2 {
+            if let Some(hit) = one.hit(asid, vpn, need).copied() {
+                let found = other.lookup(asid, vpn);
+                let found = found.map(|(entry, level)| (*entry, level));
+                assert_eq!(found, Some((hit, TlbLevel::First)));
+                assert!(hit.flags.contains(need));
+            }
+            assert_eq!(content(&one), content(&other));
+        }
+    }
+}
+
 /// Does `op` on both; checks that what is found is in the model.
 fn apply(tlb: &mut Tlb, model: &mut Model, op: &Op) {
     match *op {
@@ -367,6 +384,10 @@ fn apply(tlb: &mut Tlb, model: &mut Model, op: &Op) {
             assert!(tlb.lookup(asid, Vpn::new(vpn)).is_some());
         }
         Op::Lookup(asid, vpn) => {
+            hit_is_lookup(tlb, asid, Vpn::new(vpn));
+            if tlb.hit(asid, Vpn::new(vpn), PteFlags::R).is_none() {
+                tlb.lookup(asid, Vpn::new(vpn));
+            }
             if let Some((entry, _)) = tlb.lookup(asid, Vpn::new(vpn)) {
                 let space = if entry.flags.contains(PteFlags::G) {
                     0
