@@ -5,7 +5,7 @@ use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use crate::machine::{Announced, Code, CodeSlot, Leave, MAX_NESTING};
+use crate::machine::{Announced, Candidates, CodeSlot, Leave, MAX_NESTING};
 use crate::tree::WinnerTree;
 use crate::{
     Access, ActorId, Choice, ContextId, CpuId, End, Kind, Machine, Object, Request, Role, Stop,
@@ -17,12 +17,18 @@ impl<'w> Machine<'w> {
     /// the chooser would pick it again.
     #[inline]
     pub(crate) fn announce(&self, request: &Request) -> bool {
+        if self.engine.time_decides.get() {
+            self.announce_to_time(request)
+        } else {
+            self.announce_to_chooser(request)
+        }
+    }
+
+    #[inline(never)]
+    fn announce_to_time(&self, request: &Request) -> bool {
         let engine = &self.engine;
         let actor = engine.current.get();
         let slot = self.slot(actor);
-        if !engine.time_decides.get() {
-            return self.announce_to_chooser(actor, slot, request);
-        }
         let key = self.key(actor, slot, request);
         if key < engine.timed.horizon() && self.able(actor, request) && !engine.stopping.get() {
             self.commit(actor, slot, Timed::time(key));
@@ -70,15 +76,52 @@ impl<'w> Machine<'w> {
     }
 
     fn note(&self, slot: usize, request: &Request, ready: u64) {
+        self.keep(slot, request, ready);
+        self.mark_announced(slot, request.want);
+    }
+
+    #[inline]
+    fn keep(&self, slot: usize, request: &Request, ready: u64) {
         self.engine.announced[slot].set(Some(Announced {
             request: *request,
             context: self.engine.context.get(),
             ready,
         }));
-        self.mark(slot, true);
     }
 
-    fn announce_to_chooser(&self, actor: ActorId, slot: usize, request: &Request) -> bool {
+    #[inline(never)]
+    fn announce_to_chooser(&self, request: &Request) -> bool {
+        let engine = &self.engine;
+        let actor = engine.current.get();
+        let slot = self.slot(actor);
+        if engine.stopping.get() || engine.keeps_time.get() || engine.lead_len.get() > 0 {
+            return self.announce_specially(actor, slot, request);
+        }
+        self.mark_announced(slot, request.want);
+        // Nobody looks at it before somebody else is chosen, unless candidates are looked for.
+        let keeps = engine.stale.get() || engine.tracking.get();
+        if keeps {
+            self.keep(slot, request, 0);
+        }
+        let chosen = self.choose_among((!keeps).then_some(request));
+        if chosen == Some(actor) {
+            if keeps {
+                self.grant(actor);
+            } else {
+                self.commit(actor, slot, engine.clock.get() + u64::from(request.cost));
+            }
+            return true;
+        }
+        if !keeps {
+            self.keep(slot, request, 0);
+        }
+        engine.chosen.set(chosen);
+        false
+    }
+
+    /// The same at the end of a run, in a run that keeps time, and in steps that were told ahead.
+    #[inline(never)]
+    fn announce_specially(&self, actor: ActorId, slot: usize, request: &Request) -> bool {
         let engine = &self.engine;
         let stopping = engine.stopping.get();
         if engine.keeps_time.get() {
@@ -239,73 +282,152 @@ impl<'w> Machine<'w> {
         if engine.lead_len.replace(0) > 0 {
             engine.led.set(0);
             engine.tracking.set(engine.tracks.get());
+            engine.stale.set(true);
         }
         if engine.keeps_time.get() {
             // Time would have parked these on the way to its choice, so they are parked here too.
             self.first_ready()?;
         }
-        let mut candidates = engine.candidates.borrow_mut();
-        candidates.clear();
-        let mut interrupted = engine.interrupted.borrow_mut();
-        interrupted.clear();
-        let (keeps_time, tracking) = (engine.keeps_time.get(), engine.tracking.get());
-        self.for_each_marked(|slot| {
-            if keeps_time && engine.timed.key_of(slot) == WinnerTree::NONE {
-                return;
-            }
-            let actor = self.actor_of_slot(slot);
-            if self.enabled(actor, slot) {
-                candidates.push(actor);
-            } else if tracking && self.interrupted(actor) {
-                interrupted.push(actor);
-            }
-        });
-        if candidates.is_empty() {
+        self.choose_among(None)
+    }
+
+    /// `now` is what the current actor announces, if it is kept nowhere else.
+    #[inline(always)]
+    fn choose_among(&self, now: Option<&Request>) -> Option<ActorId> {
+        let engine = &self.engine;
+        if engine.stale.get() {
+            self.find_candidates();
+        }
+        let candidates = engine.candidates.borrow();
+        if candidates.actors.is_empty() {
             return None;
         }
-        let mut footprint = engine.footprint.borrow_mut();
-        if engine.tracking.get() {
-            self.note_masked();
+        let chosen = if engine.tracking.get() {
+            self.ask_and_tell(&candidates.actors)
+        } else {
+            self.ask_chooser(&candidates.actors, now, &[], &[], &[])
+        };
+        match chosen {
+            Ok(actor) if self.is_among(&candidates, actor) => Some(actor),
+            Ok(actor) => self.refused(format!("{actor} was chosen and cannot go on")),
+            Err(why) => self.refused(why),
         }
-        let masked = engine.masked.borrow();
+    }
+
+    #[cold]
+    fn refused(&self, why: String) -> Option<ActorId> {
+        self.stop(Stop::Diverged(why));
+        None
+    }
+
+    /// Looks who can go on.
+    #[inline(never)]
+    fn find_candidates(&self) {
+        let engine = &self.engine;
+        let (keeps_time, tracking) = (engine.keeps_time.get(), engine.tracking.get());
+        let mut candidates = engine.candidates.borrow_mut();
+        let Candidates { slots, actors } = &mut *candidates;
+        engine.interrupted.borrow_mut().clear();
+        actors.clear();
+        let mut stale = keeps_time;
+        for (at, (marks, known)) in engine.marks.iter().zip(slots.iter_mut()).enumerate() {
+            let (mut can, ask) = match keeps_time {
+                true => (0, marks.marked.get()),
+                false => (marks.ready.get(), marks.ask.get()),
+            };
+            stale |= ask != 0;
+            for_each_bit(at, ask, |slot| {
+                if keeps_time && engine.timed.key_of(slot) == WinnerTree::NONE {
+                    return;
+                }
+                let actor = self.actor_of_slot(slot);
+                if self.enabled(actor, slot) {
+                    can |= 1 << (slot % 64);
+                } else if tracking && self.interrupted(actor) {
+                    engine.interrupted.borrow_mut().push(actor);
+                }
+            });
+            *known = can;
+            for_each_bit(at, can, |slot| actors.push(self.actor_of_slot(slot)));
+        }
+        engine.stale.set(stale);
+    }
+
+    /// Whether these are the ones that can go on: what is said of slots is right.
+    fn are_right(&self, candidates: &[ActorId], announces: bool) -> bool {
+        let mut all = Vec::new();
+        self.for_each_marked(|slot| {
+            let actor = self.actor_of_slot(slot);
+            let parked =
+                self.engine.keeps_time.get() && self.engine.timed.key_of(slot) == WinnerTree::NONE;
+            let announces = announces && actor == self.engine.current.get();
+            if announces || !parked && self.enabled(actor, slot) {
+                all.push(actor);
+            }
+        });
+        all == candidates
+    }
+
+    /// Asks a chooser that tracks.
+    #[inline(never)]
+    fn ask_and_tell(&self, enabled: &[ActorId]) -> Result<ActorId, String> {
+        self.note_masked();
+        let engine = &self.engine;
+        let mut footprint = engine.footprint.borrow_mut();
+        let (interrupted, masked) = (engine.interrupted.borrow(), engine.masked.borrow());
+        let chosen = self.ask_chooser(enabled, None, &footprint, &interrupted, &masked);
+        footprint.clear();
+        chosen
+    }
+
+    #[inline(always)]
+    fn ask_chooser(
+        &self,
+        enabled: &[ActorId],
+        now: Option<&Request>,
+        touched: &[(Object, Touch)],
+        interrupted: &[ActorId],
+        masked: &[ActorId],
+    ) -> Result<ActorId, String> {
+        let engine = &self.engine;
+        debug_assert!(
+            self.are_right(enabled, now.is_some()),
+            "they pass for those who can go on: {enabled:?}"
+        );
         let choice = Choice {
             step: engine.steps.get() + 1,
             last: engine.last.get(),
-            enabled: &candidates,
-            wants: &|actor| self.request_of(actor),
-            touched: &footprint,
-            interrupted: &interrupted,
-            masked: &masked,
+            enabled,
+            wants: &|actor| match now {
+                Some(request) if actor == engine.current.get() => *request,
+                _ => self.request_of(actor),
+            },
+            touched,
+            interrupted,
+            masked,
             violated: !self.violations.borrow().is_empty(),
         };
-        let chosen = engine
-            .chooser
-            .borrow_mut()
-            .as_mut()
+        let mut chooser = engine.chooser.borrow_mut();
+        let chooser = chooser.as_mut();
+        chooser
             .expect("somebody chooses when time does not")
-            .choose(&choice);
-        footprint.clear();
-        drop(footprint);
-        match chosen {
-            // Looked up without leaving early: who it is cannot be foreseen.
-            Ok(actor)
-                if candidates
-                    .iter()
-                    .fold(false, |any, it| any | (*it == actor)) =>
-            {
-                Some(actor)
-            }
-            Ok(actor) => {
-                self.stop(Stop::Diverged(format!(
-                    "{actor} was chosen and cannot go on"
-                )));
-                None
-            }
-            Err(why) => {
-                self.stop(Stop::Diverged(why));
-                None
-            }
-        }
+            .choose(&choice)
+    }
+
+    /// Most often there are two. They are looked at without leaving early: which it is cannot be
+    /// foreseen.
+    #[inline(always)]
+    fn is_among(&self, candidates: &Candidates, actor: ActorId) -> bool {
+        let actors = &candidates.actors;
+        let (first, last) = (actors.first(), actors.last());
+        (first == Some(&actor)) | (last == Some(&actor)) || self.has_slot(candidates, actor)
+    }
+
+    #[inline(never)]
+    fn has_slot(&self, candidates: &Candidates, actor: ActorId) -> bool {
+        let slot = self.slot(actor);
+        let word = candidates.slots.get(slot / 64).copied().unwrap_or(0);
+        word & 1 << (slot % 64) != 0 && self.actor_of_slot(slot) == actor
     }
 
     fn request_of(&self, actor: ActorId) -> Request {
@@ -316,11 +438,15 @@ impl<'w> Machine<'w> {
     }
 
     /// The chosen actor may act.
+    #[inline(always)]
     fn grant(&self, actor: ActorId) {
         let engine = &self.engine;
         let slot = self.slot(actor);
         let announced = engine.announced[slot].take();
-        self.mark(slot, false);
+        // Most often it will announce another step that is as ready.
+        if engine.marks[slot / 64].ready.get() & 1 << (slot % 64) == 0 {
+            self.mark(slot, false);
+        }
         let time = if engine.keeps_time.get() {
             let time = Timed::time(engine.timed.key_of(slot));
             engine.timed.grant(slot);
@@ -329,7 +455,7 @@ impl<'w> Machine<'w> {
             let cost = announced.map_or(0, |it| u64::from(it.request.cost));
             engine.clock.get() + cost
         };
-        engine.current.set(actor);
+        self.set_current(actor);
         self.commit(actor, slot, time);
     }
 
@@ -385,7 +511,7 @@ impl<'w> Machine<'w> {
         self.engine.stopping.set(true);
         for cpu in 0..self.cpus.len() {
             let id = CpuId(cpu as u16);
-            self.engine.current.set(ActorId::cpu(id));
+            self.set_current(ActorId::cpu(id));
             self.poll_cpu(id);
         }
         self.engine.stopping.set(false);
@@ -449,37 +575,28 @@ impl<'w> Machine<'w> {
 
     fn poll_thread(&'w self, thread: ThreadId) -> Poll<()> {
         loop {
-            let slot = |next: bool| -> Option<ManuallyDrop<Code<'w>>> {
-                let threads = self.threads.borrow();
-                let it = &threads[thread.0 as usize];
-                if next {
-                    it.next_code.take()
-                } else {
-                    it.code.take()
-                }
-            };
-            let mut code = slot(false).expect("a running thread has code");
+            let at = thread.0 as usize;
+            let code = self.threads.borrow()[at].code.take();
+            let mut code = code.expect("a running thread has code");
             let ended = code.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-            let replacement = slot(true);
+            let threads = self.threads.borrow();
+            let replacement = threads[at].next_code.take();
             let replaced = replacement.is_some();
-            if replaced || ended.is_ready() {
-                self.dying.set(replaced);
-                drop(ManuallyDrop::into_inner(code));
-                self.dying.set(false);
-            } else {
-                self.threads.borrow()[thread.0 as usize]
-                    .code
-                    .set(Some(code));
+            if !replaced && ended.is_pending() {
+                threads[at].code.set(Some(code));
                 return Poll::Pending;
             }
+            drop(threads);
+            self.dying.set(replaced);
+            drop(ManuallyDrop::into_inner(code));
+            self.dying.set(false);
             let threads = self.threads.borrow();
-            let it = &threads[thread.0 as usize];
             if replaced {
-                it.context.spans.borrow_mut().clear();
-                it.code.set(replacement);
+                threads[at].context.spans.borrow_mut().clear();
+                threads[at].code.set(replacement);
                 continue;
             }
-            it.alive.set(false);
+            threads[at].alive.set(false);
             return Poll::Ready(());
         }
     }
@@ -506,6 +623,7 @@ impl<'w> Machine<'w> {
         let depth = cpu.handler_depth.get();
         cpu.interrupts.borrow_mut().accept(vector);
         cpu.handler_depth.set(depth + 1);
+        self.mark_cpu(id);
         cpu.irqs_enabled.set(false);
         self.engine.context.set(ContextId::Handler(id, depth));
         // A pending switch of tasks comes when the handler ends.
@@ -572,7 +690,7 @@ impl<'w> Machine<'w> {
             .is_some_and(|it| it.request.user);
         if cpu.need_resched.get() && cpu.running.get().is_some() && user {
             self.withdraw(slot);
-            self.engine.current.set(ActorId::cpu(id));
+            self.set_current(ActorId::cpu(id));
             cpu.running.set(None);
             cpu.leave.set(Some(Leave::Preempt));
             self.poll_cpu(id);
@@ -628,7 +746,7 @@ impl<'w> Machine<'w> {
             context: ContextId::Device(slot as u16),
             ready,
         }));
-        self.mark(place, true);
+        self.mark_announced(place, request.want);
         if self.engine.keeps_time.get() {
             self.engine.timed.set(place, Timed::key_at(ready, place));
         }
@@ -687,24 +805,57 @@ impl<'w> Machine<'w> {
         self.engine.timed.set(slot, key);
     }
 
-    #[inline]
+    /// Whether the slot may be enabled, which has to be asked.
     fn mark(&self, slot: usize, present: bool) {
-        let word = &self.engine.marked[slot / 64];
+        let marks = &self.engine.marks[slot / 64];
         let bit = 1 << (slot % 64);
-        word.set(if present {
-            word.get() | bit
-        } else {
-            word.get() & !bit
-        });
+        marks.ready.set(marks.ready.get() & !bit);
+        for word in [&marks.marked, &marks.ask] {
+            word.set(match present {
+                true => word.get() | bit,
+                false => word.get() & !bit,
+            });
+        }
+        self.engine.stale.set(true);
+    }
+
+    /// The actor of a slot, on top of which no handler runs, announced a step that wants this.
+    #[inline(always)]
+    fn mark_announced(&self, slot: usize, want: Want) {
+        let ready = &self.engine.marks[slot / 64].ready;
+        let simple = want == Want::Touch && !self.size.store_buffers;
+        // Else it is as it was when it was chosen.
+        if !simple || ready.get() & 1 << (slot % 64) == 0 {
+            self.mark_as(slot, simple, want == Want::Wake);
+        }
+    }
+
+    #[inline(never)]
+    fn mark_as(&self, slot: usize, ready: bool, sleeps: bool) {
+        self.mark(slot, true);
+        let marks = &self.engine.marks[slot / 64];
+        let bit = 1 << (slot % 64);
+        if ready {
+            marks.ready.set(marks.ready.get() | bit);
+        }
+        let cpu = self.cpus.get(slot / 2).filter(|_| slot.is_multiple_of(2));
+        // Whoever wakes it marks it again.
+        if ready || sleeps && cpu.is_some_and(|cpu| !cpu.woken.get()) {
+            marks.ask.set(marks.ask.get() & !bit);
+        }
+    }
+
+    /// The CPU was woken, or a handler begins on top of it.
+    pub(crate) fn mark_cpu(&self, cpu: CpuId) {
+        let slot = self.slot(ActorId::cpu(cpu));
+        if self.engine.announced[slot].get().is_some() {
+            self.mark(slot, true);
+        }
     }
 
     pub(crate) fn for_each_marked(&self, mut f: impl FnMut(usize)) {
-        for (at, word) in self.engine.marked.iter().enumerate() {
-            let mut bits = word.get();
-            while bits != 0 {
-                f(at * 64 + bits.trailing_zeros() as usize);
-                bits &= bits - 1;
-            }
+        for (at, word) in self.engine.marks.iter().enumerate() {
+            for_each_bit(at, word.marked.get(), &mut f);
         }
     }
 
@@ -765,7 +916,7 @@ impl<'w> Machine<'w> {
             buffer.borrow_mut().clear();
         }
         let threads = std::mem::take(&mut *self.threads.borrow_mut());
-        for thread in &threads {
+        for thread in &threads[..self.threads_made.get()] {
             drop_code(&thread.code);
             drop_code(&thread.next_code);
         }
@@ -811,6 +962,15 @@ impl<'w> Machine<'w> {
                 acting.charge(self.idle_exit());
             }
         })
+    }
+}
+
+/// The slots of the bits of a word, in their order.
+#[inline]
+fn for_each_bit(word: usize, mut bits: u64, mut f: impl FnMut(usize)) {
+    while bits != 0 {
+        f(word * 64 + bits.trailing_zeros() as usize);
+        bits &= bits - 1;
     }
 }
 

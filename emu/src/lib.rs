@@ -16,6 +16,7 @@ mod dma;
 mod executor;
 pub mod explore;
 mod id;
+mod kept;
 mod lock;
 mod machine;
 mod object;
@@ -32,6 +33,7 @@ pub use choose::{Argument, CHOOSERS, Choice, Chooser, ChooserKind, End, Make, Ti
 pub use cost::{CostError, Costs};
 pub use executor::{Leaving, RunThread};
 pub use id::{ActorId, ContextId, CpuId, LockId, Role, ThreadId};
+pub use kept::Kept;
 pub use lock::{LOCK_NUMBERS, LockClass, Mode, SpinGuard, lock_object};
 pub use machine::{Code, Guest, Leave, Machine, Size, Span, cpu_object, readiness_object};
 pub use object::{Access, Kind, Object, Touch, Word};

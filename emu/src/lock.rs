@@ -595,7 +595,7 @@ impl<'w> Machine<'w> {
     /// Everybody who waits when nothing can go on.
     pub(crate) fn waiting(&self) -> Vec<Waiting> {
         let mut all = Vec::new();
-        let threads = self.threads.borrow().len() as u32;
+        let threads = self.threads_made.get() as u32;
         for thread in (0..threads).map(ThreadId) {
             if !self.alive(thread) {
                 continue;

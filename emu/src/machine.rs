@@ -17,8 +17,8 @@ use crate::replay_file::Recorder;
 use crate::store_buffer::StoreBuffer;
 use crate::trace::{Digest, Record, SpanStack, Window};
 use crate::{
-    Access, ActorId, Chooser, ContextId, Costs, CpuId, Kind, Object, Role, Stop, ThreadId, Timed,
-    Touch, Violation, rng,
+    Access, ActorId, Chooser, ContextId, Costs, CpuId, Kept, Kind, Object, Role, Stop, ThreadId,
+    Timed, Touch, Violation, rng,
 };
 
 /// Code of an actor or a thread.
@@ -77,6 +77,16 @@ pub(crate) struct ContextState {
     pub atomic_mappings: Cell<u32>,
 }
 
+impl ContextState {
+    /// As it began.
+    pub fn clear(&self) {
+        self.spans.borrow_mut().clear();
+        self.held.borrow_mut().clear();
+        self.atomic_mappings.set(0);
+        self.waits_for.set(None);
+    }
+}
+
 /// One CPU. Futures and flags here belong to the executor; the guest sees it through [`Machine`].
 pub(crate) struct Cpu<'w> {
     pub scheduler: CodeSlot<'w>,
@@ -89,7 +99,7 @@ pub(crate) struct Cpu<'w> {
     pub irqs_enabled: Cell<bool>,
     pub need_resched: Cell<bool>,
     pub woken: Cell<bool>,
-    pub interrupts: RefCell<InterruptController>,
+    pub interrupts: Kept<InterruptController>,
     pub tlb: RefCell<Tlb>,
     pub walk_cache: RefCell<WalkCache>,
     pub root: Cell<Option<Pfn>>,
@@ -112,6 +122,7 @@ pub enum Leave {
     End,
 }
 
+#[derive(Default)]
 pub(crate) struct Thread<'w> {
     pub code: CodeSlot<'w>,
     pub next_code: CodeSlot<'w>,
@@ -128,6 +139,27 @@ pub(crate) struct Announced {
     pub ready: u64,
 }
 
+/// What is known of 64 slots.
+#[derive(Clone, Default)]
+pub(crate) struct Marks {
+    /// They may be enabled: a superset.
+    pub marked: Cell<u64>,
+    /// Those of them that are: their step wants nothing but its turn, and no handler runs on top.
+    /// Of one that acts it says what it was when it was chosen; it announces again before anybody
+    /// looks.
+    pub ready: Cell<u64>,
+    /// Those of them that must be asked at each choice.
+    pub ask: Cell<u64>,
+}
+
+/// Who can go on.
+pub(crate) struct Candidates {
+    /// In words of 64.
+    pub slots: Vec<u64>,
+    /// The actors of these slots, in their order.
+    pub actors: Vec<ActorId>,
+}
+
 /// The engine's own state.
 pub(crate) struct Engine {
     pub timed: Timed,
@@ -137,7 +169,9 @@ pub(crate) struct Engine {
     pub chosen: Cell<Option<ActorId>>,
     pub last: Cell<Option<ActorId>>,
     pub granted: Cell<bool>,
+    /// Who acts; and the CPU of that, as [`Machine::cpu`] tells it.
     pub current: Cell<ActorId>,
+    pub cpu: Cell<CpuId>,
     pub context: Cell<ContextId>,
     pub clock: Cell<u64>,
     pub steps: Cell<u64>,
@@ -166,9 +200,11 @@ pub(crate) struct Engine {
     pub recorder: RefCell<Option<Recorder>>,
     pub times: Vec<Cell<u64>>,
     pub announced: Vec<Cell<Option<Announced>>>,
-    /// Slots that may be enabled: a superset.
-    pub marked: Vec<Cell<u64>>,
-    pub candidates: RefCell<Vec<ActorId>>,
+    /// By slots in words of 64.
+    pub marks: Vec<Marks>,
+    pub candidates: RefCell<Candidates>,
+    /// Whether candidates must be looked for before the next choice.
+    pub stale: Cell<bool>,
     /// Of this run.
     pub seed: Cell<u64>,
     /// See [`crate::Choice::interrupted`].
@@ -193,9 +229,11 @@ pub struct Machine<'w> {
     pub(crate) engine: Engine,
     pub(crate) memory: RefCell<PhysMemory>,
     pub(crate) cpus: Vec<Cpu<'w>>,
+    /// Those of this run, and behind them what earlier runs left.
     pub(crate) threads: RefCell<Vec<Thread<'w>>>,
+    pub(crate) threads_made: Cell<usize>,
     pub(crate) free_threads: RefCell<Vec<ThreadId>>,
-    pub(crate) locks: RefCell<LockTable>,
+    pub(crate) locks: Kept<LockTable>,
     pub(crate) counters: RefCell<Vec<i64>>,
     pub(crate) disk: RefCell<Disk>,
     pub(crate) dma: RefCell<DmaEngine>,
@@ -236,8 +274,9 @@ impl<'w> Machine<'w> {
             memory: RefCell::new(PhysMemory::new(size.frames)),
             cpus: all,
             threads: RefCell::default(),
+            threads_made: Cell::new(0),
             free_threads: RefCell::default(),
-            locks: RefCell::default(),
+            locks: Kept::default(),
             counters: RefCell::default(),
             disk: RefCell::new(Disk::new(costs.disk_timing())),
             dma: RefCell::new(DmaEngine::new(depth)),
@@ -308,7 +347,13 @@ impl<'w> Machine<'w> {
     /// The CPU that acts; devices count as CPU 0.
     #[inline]
     pub fn cpu(&self) -> CpuId {
-        self.engine.current.get().on_cpu().unwrap_or_default()
+        self.engine.cpu.get()
+    }
+
+    #[inline]
+    pub(crate) fn set_current(&self, actor: ActorId) {
+        self.engine.current.set(actor);
+        self.engine.cpu.set(actor.on_cpu().unwrap_or_default());
     }
 
     /// Whether simulated time decides (time slices exist then).
@@ -708,6 +753,7 @@ impl<'w> Machine<'w> {
     /// Ends the halt of a CPU.
     pub fn wake_cpu(&self, cpu: CpuId) {
         self.cpus[cpu.0 as usize].woken.set(true);
+        self.mark_cpu(cpu);
         self.touch(Object::new(Kind::RunQueue, u64::from(cpu.0)), Touch::Write);
         self.rekey_cpu(cpu);
     }
@@ -721,19 +767,21 @@ impl<'w> Machine<'w> {
     /// A new thread; it takes its first step once a scheduler runs it.
     pub fn new_thread(&self, code: Code<'w>) -> ThreadId {
         self.touch(THREAD_NUMBERS, Touch::Write);
-        let thread = Thread {
-            code: Cell::new(Some(ManuallyDrop::new(code))),
-            next_code: Cell::default(),
-            alive: Cell::new(true),
-            context: ContextState::default(),
-        };
+        let id = self.free_threads.borrow_mut().pop().unwrap_or_else(|| {
+            let made = self.threads_made.get();
+            self.threads_made.set(made + 1);
+            ThreadId(made as u32)
+        });
         let mut threads = self.threads.borrow_mut();
-        if let Some(id) = self.free_threads.borrow_mut().pop() {
-            threads[id.0 as usize] = thread;
-            return id;
+        if threads.len() == id.0 as usize {
+            threads.push(Thread::default());
         }
-        threads.push(thread);
-        ThreadId(threads.len() as u32 - 1)
+        let thread = &threads[id.0 as usize];
+        thread.code.set(Some(ManuallyDrop::new(code)));
+        thread.next_code.set(None);
+        thread.alive.set(true);
+        thread.context.clear();
+        id
     }
 
     /// An ended thread's number may be used again.
@@ -775,6 +823,24 @@ impl<'w> Machine<'w> {
             value ^ u64::from(actor.raw()).rotate_left(40) ^ (access as u64).rotate_left(60),
         );
         engine.digest.set(digest);
+        let told = engine.keeps_time.get() | engine.tracking.get() | engine.watching.get();
+        if extra != 0 || told {
+            self.account(object, access, value, extra, at);
+        }
+    }
+
+    /// What else a step leaves behind.
+    #[inline(never)]
+    fn account(
+        &self,
+        object: Object,
+        access: Access,
+        value: u64,
+        extra: u64,
+        at: &'static Location<'static>,
+    ) {
+        let engine = &self.engine;
+        let actor = engine.current.get();
         if extra != 0 {
             let slot = self.slot(actor);
             engine.times[slot].set(engine.times[slot].get() + extra);
@@ -782,7 +848,7 @@ impl<'w> Machine<'w> {
         if access.writes() && engine.keeps_time.get() {
             self.own_line(object, actor);
         }
-        if self.tracking() {
+        if engine.tracking.get() {
             self.touch_cpu(actor, access);
             match engine.narrowed.take() {
                 Some((object, touch)) => self.touch(object, touch),
@@ -912,7 +978,7 @@ impl Cpu<'_> {
             irqs_enabled: Cell::new(true),
             need_resched: Cell::new(false),
             woken: Cell::new(false),
-            interrupts: RefCell::default(),
+            interrupts: Kept::default(),
             tlb: RefCell::new(tlb),
             walk_cache: RefCell::default(),
             root: Cell::new(None),
@@ -934,6 +1000,7 @@ impl Engine {
             last: Cell::new(None),
             granted: Cell::new(false),
             current: Cell::new(ActorId::cpu(CpuId(0))),
+            cpu: Cell::new(CpuId(0)),
             context: Cell::new(ContextId::Idle(CpuId(0))),
             clock: Cell::new(0),
             steps: Cell::new(0),
@@ -956,8 +1023,12 @@ impl Engine {
             recorder: RefCell::default(),
             times: (0..slots).map(|_| Cell::new(0)).collect(),
             announced: (0..slots).map(|_| Cell::new(None)).collect(),
-            marked: vec![Cell::new(0); slots.div_ceil(64)],
-            candidates: RefCell::default(),
+            marks: vec![Marks::default(); slots.div_ceil(64)],
+            candidates: RefCell::new(Candidates {
+                slots: vec![0; slots.div_ceil(64)],
+                actors: Vec::new(),
+            }),
+            stale: Cell::new(true),
             seed: Cell::new(0),
             interrupted: RefCell::default(),
             masked: RefCell::default(),

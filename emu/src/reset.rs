@@ -1,5 +1,8 @@
 //! Preparing a machine for another run: a reset to a remembered state, not a rebuild.
 
+use devices::InterruptController;
+
+use crate::lock::LockTable;
 use crate::machine::ContextState;
 use crate::trace::Digest;
 use crate::{Chooser, Machine, rng};
@@ -21,15 +24,16 @@ impl Machine<'_> {
     pub fn reset(&self, seed: u64) {
         self.tear_down();
         self.memory.borrow_mut().reset();
-        if self.disk_used.replace(false) {
+        let disk_used = self.disk_used.replace(false);
+        let devices_used = disk_used || self.size.store_buffers;
+        if disk_used {
             self.disk.borrow_mut().reset();
             self.dma.borrow_mut().clear();
             self.head.set(None);
             self.disk_queue.borrow_mut().clear();
-            self.transfer_contexts.iter().for_each(clear);
         }
-        if self.size.store_buffers {
-            self.transfer_contexts.iter().for_each(clear);
+        if devices_used {
+            self.transfer_contexts.iter().for_each(ContextState::clear);
         }
         for cpu in &self.cpus {
             cpu.tlb.borrow_mut().reset();
@@ -41,20 +45,25 @@ impl Machine<'_> {
             cpu.irqs_enabled.set(true);
             cpu.need_resched.set(false);
             cpu.woken.set(false);
-            cpu.interrupts.replace(Default::default());
-            clear(&cpu.idle_context);
-            cpu.handler_contexts.iter().for_each(clear);
+            cpu.idle_context.clear();
+            cpu.interrupts.put_back(|controller| {
+                controller.clone_from(&InterruptController::new());
+                cpu.handler_contexts.iter().for_each(ContextState::clear);
+            });
         }
-        self.threads.borrow_mut().clear();
+        let made = self.threads_made.replace(0);
+        for thread in &self.threads.borrow()[..made] {
+            thread.alive.set(false);
+        }
         self.free_threads.borrow_mut().clear();
-        self.locks.borrow_mut().reset();
+        self.locks.put_back(LockTable::reset);
         self.counters.borrow_mut().fill(0);
         self.violations.borrow_mut().clear();
         self.warnings.borrow_mut().clear();
-        self.reset_engine(seed);
+        self.reset_engine(seed, devices_used);
     }
 
-    fn reset_engine(&self, seed: u64) {
+    fn reset_engine(&self, seed: u64, devices_used: bool) {
         let engine = &self.engine;
         engine.chosen.set(None);
         engine.last.set(None);
@@ -67,9 +76,18 @@ impl Machine<'_> {
         if let Some(recorder) = engine.recorder.borrow_mut().as_mut() {
             *recorder = Default::default();
         }
-        engine.times.iter().for_each(|time| time.set(0));
+        let (cpus, devices) = engine.times.split_at(2 * self.cpus.len());
+        cpus.iter().for_each(|time| time.set(0));
+        if devices_used {
+            devices.iter().for_each(|time| time.set(0));
+        }
         self.for_each_marked(|slot| engine.announced[slot].set(None));
-        engine.marked.iter().for_each(|it| it.set(0));
+        for word in &engine.marks {
+            word.marked.set(0);
+            word.ready.set(0);
+            word.ask.set(0);
+        }
+        engine.stale.set(true);
         engine.run.set(engine.run.get().wrapping_add(1));
         if engine.keeps_time.get() {
             engine.timed.reset(seed);
@@ -120,11 +138,4 @@ impl Machine<'_> {
         *engine.chooser.borrow_mut() = chooser;
         self.set_watching();
     }
-}
-
-fn clear(state: &ContextState) {
-    state.spans.borrow_mut().clear();
-    state.held.borrow_mut().clear();
-    state.atomic_mappings.set(0);
-    state.waits_for.set(None);
 }
