@@ -186,7 +186,7 @@ fn names(session: &mut Session<'_>, seed: u64, records: &[Record]) -> Vec<Option
             ContextId::Thread(thread) => {
                 let tasks = session.kernel().tasks.borrow();
                 let task = tasks.values().find(|task| task.thread == thread);
-                task.map(|task| task.name.clone())
+                task.map(|task| task.name.to_string())
             }
             _ => None,
         });

@@ -91,16 +91,14 @@ async fn access(cx: Cx<'_>, mm: MmId, at: VirtAddr, pfn: mmu::Pfn, write: Option
                 cx.touch_bytes(pfn);
             }
             if let Some(value) = write {
-                acting
-                    .memory()
-                    .bytes_mut(pa, 4)
-                    .copy_from_slice(&value.to_le_bytes());
-                cx.oracles.stored(cx, mm, at, 4, pa);
+                let bytes = value.to_le_bytes();
+                acting.memory().bytes_mut(pa, 4).copy_from_slice(&bytes);
+                cx.oracles.stored(cx, mm, at, &bytes, pa);
                 return value;
             }
-            cx.oracles.loaded(cx, mm, at, 4, pa);
-            let memory = acting.memory();
+            let memory = cx.machine.memory();
             let bytes = memory.bytes(pa, 4);
+            cx.oracles.loaded(cx, mm, at, bytes, pa);
             u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
         })
         .await

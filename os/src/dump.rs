@@ -97,7 +97,7 @@ impl Kernel<'_> {
 
     fn dump_queues(&self, text: &mut String) {
         let name = |thread| {
-            self.task_of(thread, |task| task.name.clone())
+            self.task_of(thread, |task| task.name.to_string())
                 .unwrap_or_else(|| "?".to_string())
         };
         for cpu in (0..self.machine.size().cpus).map(CpuId) {

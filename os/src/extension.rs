@@ -40,6 +40,12 @@ impl Clone for Extensions {
                 .collect(),
         )
     }
+
+    fn clone_from(&mut self, from: &Self) {
+        self.0.clear();
+        let copies = from.0.iter().map(|(id, value)| (*id, (**value).copy()));
+        self.0.extend(copies);
+    }
 }
 
 impl Extensions {

@@ -100,7 +100,7 @@ fn new_child<'w>(cx: Cx<'w>, pid: Pid, mm: MmId, program: Code<'w>, vforked: boo
         main: false,
     });
     let here = cx.machine.cpu();
-    cx.new_task(&format!("{name} {pid}"), child, mm, here, program)
+    cx.new_task(format!("{name} {pid}"), child, mm, here, program)
 }
 
 /// A new, empty address space.

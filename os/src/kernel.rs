@@ -3,9 +3,12 @@
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::mem::ManuallyDrop;
+use std::rc::Rc;
 
 use devices::{Moved, Timers, Vector};
-use emu::{Code, Costs, CpuId, Guest, Kind, LockId, Machine, Object, Size, Stop, ThreadId, Touch};
+use emu::{
+    Code, Costs, CpuId, Guest, Kept, Kind, LockId, Machine, Object, Size, Stop, ThreadId, Touch,
+};
 use mmu::Pfn;
 use slotmap::SlotMap;
 
@@ -75,15 +78,15 @@ pub struct Kernel<'w> {
     pub(crate) flush: &'static dyn FlushPolicy,
     /// Bookkeeping of frames.
     pub pages: RefCell<Pages>,
-    pub(crate) zone: RefCell<Zone>,
+    pub(crate) zone: Kept<Zone>,
     /// Set where there are huge pages.
     pub(crate) huge: Cell<Option<HugeConfig>>,
     /// The cached page of the file of huge pages, where there is one.
     pub(crate) huge_file: Cell<Option<Pfn>>,
     /// The swap area.
-    pub swap: RefCell<Swap>,
+    pub swap: Kept<Swap>,
     pub(crate) has_swap: Cell<bool>,
-    pub(crate) batches: RefCell<Batches>,
+    pub(crate) batches: Kept<Batches>,
     /// What an allocation that may sleep looks at when memory is out.
     pub(crate) reclaimable: RefCell<Vec<Pfn>>,
     /// Address spaces.
@@ -95,22 +98,22 @@ pub struct Kernel<'w> {
     pub processes: RefCell<SlotMap<ProcessId, Process>>,
     pub(crate) next_pid: Cell<u32>,
     /// Files.
-    pub files: RefCell<SlotMap<FileId, File>>,
-    pub(crate) requests: RefCell<Requests>,
-    pub(crate) regions: RefCell<Regions>,
+    pub files: Kept<SlotMap<FileId, File>>,
+    pub(crate) requests: Kept<Requests>,
+    pub(crate) regions: Kept<Regions>,
     pub(crate) dio_cut: Cell<Cut>,
     /// Faults that are repeated.
-    pub(crate) retries: RefCell<Vec<Retry>>,
-    pub(crate) events: RefCell<Events>,
+    pub(crate) retries: Kept<Vec<Retry>>,
+    pub(crate) events: Kept<Events>,
     pub(crate) rqs: Vec<RefCell<RunQueue>>,
     pub(crate) percpu: Vec<PerCpu>,
-    pub(crate) call_slots: RefCell<Vec<CallSlot>>,
-    pub(crate) futexes: RefCell<BTreeMap<(MmId, u64), VecDeque<ThreadId>>>,
+    pub(crate) call_slots: Kept<Vec<CallSlot>>,
+    pub(crate) futexes: Kept<BTreeMap<(MmId, u64), VecDeque<ThreadId>>>,
     /// A task that must leave at its next return to user mode exists.
     pub(crate) kills_pending: Cell<u32>,
-    pub(crate) console: RefCell<String>,
+    pub(crate) console: Kept<String>,
     pub(crate) exit_status: Cell<Option<i32>>,
-    pub(crate) counters: RefCell<BTreeMap<&'static str, u64>>,
+    pub(crate) counters: RefCell<Vec<(&'static str, u64)>>,
     pub(crate) zero_page: Pfn,
     /// What watches the machine.
     pub oracles: Oracles,
@@ -159,30 +162,30 @@ impl<'w> Kernel<'w> {
             patches,
             flush: config.flush,
             pages: RefCell::new(pages),
-            zone: RefCell::new(Zone::new(FIRST_FREE_FRAME, frames)),
+            zone: Kept::new(Zone::new(FIRST_FREE_FRAME, frames)),
             huge: Cell::new(None),
             huge_file: Cell::new(None),
-            swap: RefCell::default(),
+            swap: Kept::default(),
             has_swap: Cell::new(false),
-            batches: RefCell::default(),
+            batches: Kept::default(),
             reclaimable: RefCell::default(),
             mms: RefCell::default(),
             tasks: RefCell::default(),
             by_thread: RefCell::default(),
             processes: RefCell::default(),
             next_pid: Cell::new(1),
-            files: RefCell::default(),
-            requests: RefCell::new(Requests::new(machine.costs().disk_queue as usize)),
-            regions: RefCell::default(),
+            files: Kept::default(),
+            requests: Kept::new(Requests::new(machine.costs().disk_queue as usize)),
+            regions: Kept::default(),
             dio_cut: Cell::default(),
-            retries: RefCell::default(),
-            events: RefCell::default(),
+            retries: Kept::default(),
+            events: Kept::default(),
             rqs: (0..cpus).map(|_| RefCell::default()).collect(),
             percpu: (0..cpus).map(|_| PerCpu::default()).collect(),
-            call_slots: RefCell::new(call_slots),
-            futexes: RefCell::default(),
+            call_slots: Kept::new(call_slots),
+            futexes: Kept::default(),
             kills_pending: Cell::new(0),
-            console: RefCell::default(),
+            console: Kept::default(),
             exit_status: Cell::new(None),
             counters: RefCell::default(),
             zero_page,
@@ -218,19 +221,19 @@ impl<'w> Kernel<'w> {
         let saved = remembered
             .as_ref()
             .expect("a kernel is prepared before it runs");
-        self.zone.borrow_mut().clone_from(&saved.zone);
-        self.swap.borrow_mut().clone_from(&saved.swap);
-        self.batches.borrow_mut().clone_from(&saved.batches);
+        self.zone.put_back(|it| it.clone_from(&saved.zone));
+        self.swap.put_back(|it| it.clone_from(&saved.swap));
+        self.batches.put_back(|it| it.clone_from(&saved.batches));
         self.mms.borrow_mut().clone_from(&saved.mms);
         self.processes.borrow_mut().clone_from(&saved.processes);
-        self.files.borrow_mut().clone_from(&saved.files);
+        self.files.put_back(|it| it.clone_from(&saved.files));
         self.next_pid.set(saved.next_pid);
         self.tasks.borrow_mut().clear();
         self.by_thread.borrow_mut().clear();
-        self.requests.borrow_mut().clear();
-        self.regions.borrow_mut().clear();
-        self.retries.borrow_mut().clear();
-        self.events.borrow_mut().clear();
+        self.requests.put_back(Requests::clear);
+        self.regions.put_back(Regions::clear);
+        self.retries.put_back(Vec::clear);
+        self.events.put_back(Events::clear);
         for rq in &self.rqs {
             let mut rq = rq.borrow_mut();
             rq.queue.clear();
@@ -244,12 +247,11 @@ impl<'w> Kernel<'w> {
             cpu.slice_end.set(0);
             cpu.timers.replace(Timers::default());
         }
-        for slot in self.call_slots.borrow_mut().iter_mut() {
-            slot.clear();
-        }
-        self.futexes.borrow_mut().clear();
+        self.call_slots
+            .put_back(|slots| slots.iter_mut().for_each(CallSlot::clear));
+        self.futexes.put_back(BTreeMap::clear);
         self.kills_pending.set(0);
-        self.console.borrow_mut().clear();
+        self.console.put_back(String::clear);
         self.exit_status.set(None);
         self.counters.borrow_mut().clear();
     }
@@ -304,7 +306,7 @@ impl<'w> Kernel<'w> {
 
     /// What was counted, by name.
     pub fn counters(&self) -> BTreeMap<&'static str, u64> {
-        let mut counters = self.counters.borrow().clone();
+        let mut counters: BTreeMap<_, _> = self.counters.borrow().iter().copied().collect();
         let warnings = self.machine.warnings().len() as u64;
         if warnings > 0 {
             counters.insert("lock warnings", warnings);
@@ -313,7 +315,11 @@ impl<'w> Kernel<'w> {
     }
 
     pub(crate) fn count(&self, what: &'static str, by: u64) {
-        *self.counters.borrow_mut().entry(what).or_insert(0) += by;
+        let mut counters = self.counters.borrow_mut();
+        match counters.iter_mut().find(|it| it.0 == what) {
+            Some(known) => known.1 += by,
+            None => counters.push((what, by)),
+        }
     }
 
     /// The program's own check failed.
@@ -420,7 +426,7 @@ impl<'w> Kernel<'w> {
     /// A new task of `process`, not yet on a run queue.
     pub(crate) fn new_task(
         &self,
-        name: &str,
+        name: impl Into<Rc<str>>,
         process: ProcessId,
         mm: impl Into<Option<MmId>>,
         cpu: CpuId,
@@ -428,7 +434,7 @@ impl<'w> Kernel<'w> {
     ) -> ThreadId {
         let thread = self.machine.new_thread(code);
         let task = self.tasks.borrow_mut().insert(Task {
-            name: name.to_string(),
+            name: name.into(),
             thread,
             process,
             mm: mm.into(),
@@ -556,7 +562,7 @@ impl<'w> Guest<'w> for Kernel<'w> {
     }
 
     fn thread_name(&self, thread: ThreadId) -> String {
-        self.task_of(thread, |task| task.name.clone())
+        self.task_of(thread, |task| task.name.to_string())
             .unwrap_or_else(|| format!("task {}", thread.0))
     }
 

@@ -1,6 +1,8 @@
 //! Address spaces: limits of mappings, the page-table root, and the entries under it.
 
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
 
 use bitflags::bitflags;
 use emu::{Access, LockId, Object, Request};
@@ -48,8 +50,31 @@ pub struct Vma {
     pub ext: Extensions,
 }
 
+/// Mappings by their start; a copy is a reference until one side changes.
+#[derive(Clone, Default)]
+pub struct Vmas(Rc<BTreeMap<u64, Vma>>);
+
+impl Deref for Vmas {
+    type Target = BTreeMap<u64, Vma>;
+
+    fn deref(&self) -> &BTreeMap<u64, Vma> {
+        &self.0
+    }
+}
+
+impl DerefMut for Vmas {
+    fn deref_mut(&mut self) -> &mut BTreeMap<u64, Vma> {
+        Rc::make_mut(&mut self.0)
+    }
+}
+
+impl FromIterator<(u64, Vma)> for Vmas {
+    fn from_iter<I: IntoIterator<Item = (u64, Vma)>>(all: I) -> Vmas {
+        Vmas(Rc::new(all.into_iter().collect()))
+    }
+}
+
 /// An address space (`struct mm_struct`).
-#[derive(Clone)]
 pub struct Mm {
     // set once:
     /// The root page table.
@@ -62,7 +87,7 @@ pub struct Mm {
     pub pid: u32,
     // mmap_sem:
     /// Mappings by their start.
-    pub vmas: BTreeMap<u64, Vma>,
+    pub vmas: Vmas,
     /// Where the next mapping goes.
     pub mmap_base: u64,
     // atomic:
@@ -79,6 +104,46 @@ pub struct Mm {
     // mmap_sem, or the patch's own lock:
     /// What patches keep here.
     pub ext: Extensions,
+}
+
+/// By hand for `clone_from`, which resets a machine and must reuse the memory.
+impl Clone for Mm {
+    fn clone(&self) -> Self {
+        Mm {
+            vmas: self.vmas.clone(),
+            ext: self.ext.clone(),
+            ..*self
+        }
+    }
+
+    fn clone_from(&mut self, from: &Self) {
+        let Mm {
+            root,
+            mmap_sem,
+            ptl,
+            pid,
+            vmas,
+            mmap_base,
+            users,
+            cpumask,
+            has_pinned,
+            root_pins,
+            write_protect_seq,
+            ext,
+        } = self;
+        *root = from.root;
+        *mmap_sem = from.mmap_sem;
+        *ptl = from.ptl;
+        *pid = from.pid;
+        vmas.clone_from(&from.vmas);
+        *mmap_base = from.mmap_base;
+        *users = from.users;
+        *cpumask = from.cpumask;
+        *has_pinned = from.has_pinned;
+        *root_pins = from.root_pins;
+        *write_protect_seq = from.write_protect_seq;
+        ext.clone_from(&from.ext);
+    }
 }
 
 /// Mappings start here.

@@ -1,5 +1,7 @@
 //! Preparing a machine without steps: files, processes, touched memory, threads on their CPUs.
 
+use std::rc::Rc;
+
 use emu::{Code, CpuId};
 use mmu::{VirtAddr, walk};
 
@@ -17,7 +19,7 @@ pub struct Setup<'w> {
 
 /// A prepared thread: made anew for each run.
 pub(crate) struct Starter<'w> {
-    name: String,
+    name: Rc<str>,
     process: ProcessId,
     mm: Option<MmId>,
     cpu: CpuId,
@@ -28,7 +30,7 @@ impl<'w> Starter<'w> {
     /// The thread is runnable on its CPU.
     pub(crate) fn start(&self, cx: Cx<'w>) {
         let code = (self.make)(User { cx });
-        let thread = cx.new_task(&self.name, self.process, self.mm, self.cpu, code);
+        let thread = cx.new_task(Rc::clone(&self.name), self.process, self.mm, self.cpu, code);
         cx.change_task(thread, |task| task.state = TaskState::Runnable);
         cx.rq(self.cpu).borrow_mut().queue.push_back(thread);
     }
@@ -150,7 +152,7 @@ impl<'w> Setup<'w> {
         let mm = self.mm_of(process);
         self.cx.mms.borrow_mut()[mm].users += 1;
         self.cx.starters.borrow_mut().push(Starter {
-            name: name.to_string(),
+            name: name.into(),
             process,
             mm: Some(mm),
             cpu: CpuId(cpu % self.cx.machine.size().cpus),
@@ -176,7 +178,7 @@ impl<'w> Setup<'w> {
             main: false,
         });
         self.cx.starters.borrow_mut().push(Starter {
-            name: name.to_string(),
+            name: name.into(),
             process,
             mm: None,
             cpu: CpuId(cpu % self.cx.machine.size().cpus),
@@ -467,8 +469,10 @@ impl<'w> Setup<'w> {
             let found = walk::lookup_frame(&cx.machine.memory(), root, va);
             let (_, _, pfn) = found.expect("mapped by map()");
             let pa = pfn.base() + va.offset() as u64;
-            cx.machine.prepare_memory().bytes_mut(pa, piece).fill(byte);
-            cx.oracles.stored(cx, mm, va, piece, pa);
+            let bytes = [byte; mmu::SECTOR_SIZE];
+            let mut memory = cx.machine.prepare_memory();
+            memory.bytes_mut(pa, piece).fill(byte);
+            cx.oracles.stored(cx, mm, va, &bytes[..piece], pa);
             done += piece as u64;
         }
     }

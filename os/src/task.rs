@@ -1,5 +1,7 @@
 //! Tasks and processes.
 
+use std::rc::Rc;
+
 use emu::{CpuId, ThreadId};
 
 use crate::file::FileId;
@@ -30,7 +32,7 @@ pub enum TaskState {
 #[derive(Clone)]
 pub struct Task {
     /// Its name in reports.
-    pub name: String,
+    pub name: Rc<str>,
     /// The machine's side of it.
     pub thread: ThreadId,
     /// Its process.
@@ -88,7 +90,6 @@ impl ExitStatus {
 }
 
 /// A process.
-#[derive(Clone)]
 pub struct Process {
     /// Its number.
     pub pid: Pid,
@@ -110,4 +111,42 @@ pub struct Process {
     pub vforked: bool,
     /// Reported as the run's own: its exit status is the run's.
     pub main: bool,
+}
+
+/// By hand for `clone_from`, which resets a machine and must reuse the memory.
+impl Clone for Process {
+    fn clone(&self) -> Self {
+        Process {
+            name: self.name.clone(),
+            tasks: self.tasks.clone(),
+            files: self.files.clone(),
+            waiters: self.waiters.clone(),
+            ..*self
+        }
+    }
+
+    fn clone_from(&mut self, from: &Self) {
+        let Process {
+            pid,
+            name,
+            parent,
+            tasks,
+            files,
+            exit,
+            zombie,
+            waiters,
+            vforked,
+            main,
+        } = self;
+        *pid = from.pid;
+        name.clone_from(&from.name);
+        *parent = from.parent;
+        tasks.clone_from(&from.tasks);
+        files.clone_from(&from.files);
+        *exit = from.exit;
+        *zombie = from.zombie;
+        waiters.clone_from(&from.waiters);
+        *vforked = from.vforked;
+        *main = from.main;
+    }
 }

@@ -2,7 +2,7 @@
 //! the TLB misses, and a fault when the walk fails. A TLB fill and the access it serves are one
 //! instruction, so one step.
 
-use emu::{Access, Acting, Leave, Machine, Object, Request, Touch, Word};
+use emu::{Access, Acting, Leave, Object, Request, Touch, Word};
 use mmu::walk::{AccessKind, FaultKind, walk};
 use mmu::{PhysAddr, PteFlags, TlbEntry, TlbLevel, VirtAddr};
 
@@ -21,7 +21,7 @@ impl Word for PageFault {
 }
 
 /// Translates as the hardware does. Called within the step that makes the access.
-#[inline]
+#[inline(always)]
 fn translate<'w>(
     cx: Cx<'w>,
     acting: &Acting<'w, 'w>,
@@ -30,14 +30,34 @@ fn translate<'w>(
     write: bool,
 ) -> Result<PhysAddr, PageFault> {
     let cpu = acting.cpu();
+    let (_, asid) = cx.machine.root(cpu);
+    let need = if write {
+        PteFlags::W | PteFlags::D
+    } else {
+        PteFlags::R
+    };
+    let mut tlb = cx.machine.tlb(cpu);
+    if let Some(entry) = tlb.hit(asid, va.page(), need) {
+        cx.oracles.translated(cx, cpu, mm, entry, va, write);
+        return Ok(entry.translate(va));
+    }
+    drop(tlb);
+    translate_further(cx, acting, mm, va, write, need)
+}
+
+#[inline(never)]
+fn translate_further<'w>(
+    cx: Cx<'w>,
+    acting: &Acting<'w, 'w>,
+    mm: MmId,
+    va: VirtAddr,
+    write: bool,
+    need: PteFlags,
+) -> Result<PhysAddr, PageFault> {
+    let cpu = acting.cpu();
     let (root, asid) = cx.machine.root(cpu);
     let mut tlb = cx.machine.tlb(cpu);
     if let Some((entry, level)) = tlb.lookup(asid, va.page()) {
-        let need = if write {
-            PteFlags::W | PteFlags::D
-        } else {
-            PteFlags::R
-        };
         if entry.flags.contains(need) {
             if level == TlbLevel::Second {
                 acting.charge(u64::from(cx.machine.costs().tlb_l2_hit));
@@ -106,39 +126,68 @@ fn fill<'w>(
     Ok(found.pfn.base() + va.offset() as u64)
 }
 
+/// How many bytes an access is of. That of a word is known to the compiler.
+pub trait Length: Copy {
+    /// Bytes.
+    fn bytes(self) -> usize;
+}
+
+/// A word of so many bytes.
+#[derive(Clone, Copy)]
+pub struct WordOf<const BYTES: usize>;
+
+impl<const BYTES: usize> Length for WordOf<BYTES> {
+    #[inline(always)]
+    fn bytes(self) -> usize {
+        BYTES
+    }
+}
+
+impl Length for usize {
+    #[inline(always)]
+    fn bytes(self) -> usize {
+        self
+    }
+}
+
 /// One instruction of user mode that touches memory within one 512-byte sector. `act` gets the
 /// bytes; it may be tried again after a fault, so it is `Fn`.
 pub async fn access<'w, R: Word>(
     cx: Cx<'w>,
     va: VirtAddr,
-    len: usize,
+    len: impl Length,
     access: Access,
     act: impl Fn(&mut [u8]) -> R,
 ) -> R {
-    debug_assert!(va.offset() % mmu::SECTOR_SIZE + len <= mmu::SECTOR_SIZE);
+    debug_assert!(va.offset() % mmu::SECTOR_SIZE + len.bytes() <= mmu::SECTOR_SIZE);
     loop {
+        // What seldom happens is boxed: each access would be as big as a fault, and a program as
+        // big as that.
         if attention(cx) {
-            return_to_user(cx).await;
+            Box::pin(return_to_user(cx)).await;
         }
         let request = Request::user(va.get(), access, cx.machine.costs().l1);
         let done = cx
             .machine
             .step(request, |acting| {
-                try_access(cx, acting, va, len, access, &act)
+                try_access(cx, acting, va, len.bytes(), access, &act)
             })
             .await;
         match done {
             Ok(result) => return result,
-            Err(PageFault) => {
-                if fault::do_page_fault(cx, va, access.writes()).await.is_err() {
-                    die(cx, Signal::Segv).await;
-                }
-            }
+            Err(PageFault) => Box::pin(serve(cx, va, access.writes())).await,
         }
     }
 }
 
-#[inline]
+/// Makes the page accessible, or ends the process.
+async fn serve(cx: Cx<'_>, va: VirtAddr, write: bool) {
+    if fault::do_page_fault(cx, va, write).await.is_err() {
+        die(cx, Signal::Segv).await;
+    }
+}
+
+#[inline(always)]
 fn try_access<'w, R>(
     cx: Cx<'w>,
     acting: &Acting<'w, 'w>,
@@ -159,20 +208,23 @@ fn try_access<'w, R>(
         cx.touch_bytes(pa.pfn());
     }
     if access != Access::Write {
-        cx.oracles.loaded(cx, mm, va, len, pa);
+        let memory = cx.machine.memory();
+        let bytes = memory.bytes(pa, len);
+        cx.oracles.loaded(cx, mm, va, bytes, pa);
+        if !write {
+            return Ok(load(bytes, act));
+        }
     }
-    if !write {
-        return Ok(load(&cx.machine, pa, len, act));
-    }
-    let result = act(acting.memory().bytes_mut(pa, len));
-    cx.oracles.stored(cx, mm, va, len, pa);
+    let mut memory = acting.memory();
+    let bytes = memory.bytes_mut(pa, len);
+    let result = act(bytes);
+    cx.oracles.stored(cx, mm, va, bytes, pa);
     Ok(result)
 }
 
-#[inline]
-fn load<R>(machine: &Machine<'_>, pa: PhysAddr, len: usize, act: &impl Fn(&mut [u8]) -> R) -> R {
-    let memory = machine.memory();
-    let bytes = memory.bytes(pa, len);
+#[inline(always)]
+fn load<R>(bytes: &[u8], act: &impl Fn(&mut [u8]) -> R) -> R {
+    let len = bytes.len();
     if len <= 8 {
         let mut copy = [0; 8];
         copy[..len].copy_from_slice(bytes);
@@ -238,11 +290,11 @@ pub async fn get_user_u32(cx: Cx<'_>, at: VirtAddr) -> Result<u32, Errno> {
                     cx.oracles.touch_user(cx, mm, at, Touch::Read, pa);
                     cx.touch_bytes(pa.pfn());
                 }
-                let bytes = load(&cx.machine, pa, 4, &|bytes: &mut [u8]| {
-                    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
-                });
-                cx.oracles.loaded(cx, mm, at, 4, pa);
-                Ok::<u32, PageFault>(bytes)
+                let memory = cx.machine.memory();
+                let bytes = memory.bytes(pa, 4);
+                cx.oracles.loaded(cx, mm, at, bytes, pa);
+                let word = bytes.try_into().expect("four bytes");
+                Ok::<u32, PageFault>(u32::from_le_bytes(word))
             })
             .await;
         match done {

@@ -8,6 +8,7 @@ use crate::file::{self, Fd};
 use crate::mm::VmFlags;
 use crate::registration::{self, RegionId};
 use crate::task::{ExitStatus, Pid, ProcessId, Signal};
+use crate::uaccess::WordOf;
 use crate::{
     Cx, Errno, access_vm, clear_refs, event, exit, fork, futex, irq, sched, uaccess, vmscan,
 };
@@ -60,14 +61,17 @@ impl<'w> User<'w> {
     /// Loads four bytes.
     #[inline]
     pub async fn load_u32(self, at: VirtAddr) -> u32 {
-        uaccess::access(self.cx, at, 4, Access::Read, |bytes| read_u32(bytes)).await
+        uaccess::access(self.cx, at, WordOf::<4>, Access::Read, |bytes| {
+            read_u32(bytes)
+        })
+        .await
     }
 
     /// Stores four bytes.
     #[inline]
     pub async fn store_u32(self, at: VirtAddr, value: u32) {
         let bytes = value.to_le_bytes();
-        uaccess::access(self.cx, at, 4, Access::Write, |to| {
+        uaccess::access(self.cx, at, WordOf::<4>, Access::Write, |to| {
             to.copy_from_slice(&bytes);
             value
         })
@@ -77,7 +81,7 @@ impl<'w> User<'w> {
     /// Loads eight bytes.
     #[inline]
     pub async fn load_u64(self, at: VirtAddr) -> u64 {
-        uaccess::access(self.cx, at, 8, Access::Read, |bytes| {
+        uaccess::access(self.cx, at, WordOf::<8>, Access::Read, |bytes| {
             u64::from_le_bytes(bytes.try_into().expect("eight bytes"))
         })
         .await
@@ -87,7 +91,7 @@ impl<'w> User<'w> {
     #[inline]
     pub async fn store_u64(self, at: VirtAddr, value: u64) {
         let bytes = value.to_le_bytes();
-        uaccess::access(self.cx, at, 8, Access::Write, |to| {
+        uaccess::access(self.cx, at, WordOf::<8>, Access::Write, |to| {
             to.copy_from_slice(&bytes);
             value
         })
@@ -150,7 +154,7 @@ impl<'w> User<'w> {
         expect: u32,
         new: u32,
     ) -> Result<u32, u32> {
-        uaccess::access(self.cx, at, 4, Access::Update, |bytes| {
+        uaccess::access(self.cx, at, WordOf::<4>, Access::Update, |bytes| {
             let now = read_u32(bytes);
             if now != expect {
                 return Err(now);
@@ -163,7 +167,7 @@ impl<'w> User<'w> {
 
     /// Stores a word and tells what it held.
     pub async fn swap_u32(self, at: VirtAddr, value: u32) -> u32 {
-        uaccess::access(self.cx, at, 4, Access::Update, |bytes| {
+        uaccess::access(self.cx, at, WordOf::<4>, Access::Update, |bytes| {
             let now = read_u32(bytes);
             bytes.copy_from_slice(&value.to_le_bytes());
             now
@@ -173,7 +177,7 @@ impl<'w> User<'w> {
 
     /// Adds to a word and tells what it held.
     pub async fn fetch_add_u32(self, at: VirtAddr, value: u32) -> u32 {
-        uaccess::access(self.cx, at, 4, Access::Update, |bytes| {
+        uaccess::access(self.cx, at, WordOf::<4>, Access::Update, |bytes| {
             let now = read_u32(bytes);
             bytes.copy_from_slice(&now.wrapping_add(value).to_le_bytes());
             now
@@ -328,7 +332,7 @@ impl<'w> User<'w> {
         let cx = self.cx;
         Box::pin(async move {
             let status = main.await;
-            exit::do_group_exit(cx, ExitStatus::Exited(status)).await;
+            Box::pin(exit::do_group_exit(cx, ExitStatus::Exited(status))).await;
         })
     }
 
@@ -339,7 +343,7 @@ impl<'w> User<'w> {
         let cx = self.cx;
         Box::pin(async move {
             body.await;
-            exit::do_exit(cx, ExitStatus::Exited(0)).await;
+            Box::pin(exit::do_exit(cx, ExitStatus::Exited(0))).await;
         })
     }
 

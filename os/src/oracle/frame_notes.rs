@@ -95,7 +95,7 @@ impl FrameNotes {
     }
 
     /// The note of a frame, to write to.
-    #[inline]
+    #[inline(never)]
     pub fn of(&mut self, pfn: Pfn) -> &mut FrameNote {
         let at = pfn.get() as usize;
         if self.chunks.len() <= at / CHUNK {
@@ -122,7 +122,16 @@ impl FrameNotes {
     /// Somebody has stored to the sector at `at`.
     #[inline]
     pub fn written(&mut self, at: PhysAddr, who: Who, step: u64) {
-        self.of(at.pfn()).writers[at.offset() / SECTOR_SIZE] = Writer { who, step };
+        let pfn = at.pfn().get() as usize;
+        let writer = Writer { who, step };
+        let sector = at.offset() / SECTOR_SIZE;
+        if let Some(Some(chunk)) = self.chunks.get_mut(pfn / CHUNK)
+            && chunk[pfn % CHUNK].run == self.run
+        {
+            chunk[pfn % CHUNK].writers[sector] = writer;
+        } else {
+            self.of(at.pfn()).writers[sector] = writer;
+        }
     }
 
     /// A sector was copied: who stored to the one has stored to the other.

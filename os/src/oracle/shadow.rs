@@ -51,16 +51,15 @@ impl Oracles {
         self.count_watched();
     }
 
-    /// The process has stored `len` bytes, which are at `pa` now.
-    #[inline]
-    pub fn stored(&self, cx: &Kernel<'_>, mm: MmId, va: VirtAddr, len: usize, pa: PhysAddr) {
+    /// The process has stored these bytes, which are at `pa` now.
+    #[inline(always)]
+    pub fn stored(&self, cx: &Kernel<'_>, mm: MmId, va: VirtAddr, bytes: &[u8], pa: PhysAddr) {
         if self.watching.get() != 0 {
-            self.about_to_change(cx, mm, va, len, true);
+            self.about_to_change(cx, mm, va, bytes.len(), true);
         }
-        let memory = cx.machine.memory();
         let mut spaces = self.spaces.borrow_mut();
         let space = spaces.of(mm, || cx.pid_of(mm));
-        space.store(va, memory.bytes(pa, len));
+        space.store(va, bytes);
         let writer = Who::Process(space.pid);
         self.frames
             .borrow_mut()
@@ -86,14 +85,12 @@ impl Oracles {
         }
     }
 
-    /// The process has loaded the bytes at `pa`.
-    #[inline]
-    pub fn loaded(&self, cx: &Kernel<'_>, mm: MmId, va: VirtAddr, len: usize, pa: PhysAddr) {
-        let memory = cx.machine.memory();
-        let bytes = memory.bytes(pa, len);
+    /// The process has loaded these bytes, which are at `pa`.
+    #[inline(always)]
+    pub fn loaded(&self, cx: &Kernel<'_>, mm: MmId, va: VirtAddr, bytes: &[u8], pa: PhysAddr) {
         let right = self.spaces.borrow().get(mm).map_or_else(
             || bytes.iter().all(|byte| *byte == 0),
-            |space| &space.bytes(va)[va.offset()..va.offset() + len] == bytes,
+            |space| &space.bytes(va)[va.offset()..va.offset() + bytes.len()] == bytes,
         );
         if !right {
             self.explain_load(cx, mm, va, bytes, pa);

@@ -204,7 +204,8 @@ impl Oracles {
             Err(torn) => (actual, Some(torn)),
         };
         if bytes != newest {
-            let made = ShadowPage { bytes, unspecified };
+            let mut made = ShadowPage::new(bytes);
+            made.unspecified = unspecified;
             space.set(page, Rc::new(made));
         }
         let pids = (

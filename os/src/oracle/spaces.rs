@@ -37,6 +37,19 @@ pub(super) struct ShadowPage {
     pub bytes: [u8; PAGE_SIZE],
     /// Bytes that may be anything: a write pin of the parent covered them while fork ran.
     pub unspecified: Option<Box<ByteSet>>,
+    /// Lines of bytes that may not be zero.
+    written: u64,
+}
+
+/// So many lines in a page, a bit each.
+const LINES: usize = 64;
+const LINE: usize = PAGE_SIZE / LINES;
+
+/// The lines that a range in one page touches; it is not empty.
+#[inline]
+fn lines(offset: usize, len: usize) -> u64 {
+    let (first, last) = (offset / LINE, (offset + len - 1) / LINE);
+    u64::MAX >> (LINES - 1 - last) & u64::MAX << first
 }
 
 /// What a page holds that was never stored to.
@@ -48,12 +61,35 @@ impl ShadowPage {
         ShadowPage {
             bytes,
             unspecified: None,
+            written: u64::MAX,
         }
     }
 
-    #[inline]
+    /// A page of zeros.
+    fn zeros() -> ShadowPage {
+        ShadowPage {
+            written: 0,
+            ..ShadowPage::new(ZEROS)
+        }
+    }
+
+    /// Zeros again.
+    fn clear(&mut self) {
+        while self.written != 0 {
+            let line = self.written.trailing_zeros() as usize;
+            self.bytes[line * LINE..][..LINE].fill(0);
+            self.written &= self.written - 1;
+        }
+        self.unspecified = None;
+    }
+
+    #[inline(always)]
     fn write(&mut self, offset: usize, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         self.bytes[offset..offset + bytes.len()].copy_from_slice(bytes);
+        self.written |= lines(offset, bytes.len());
         if let Some(set) = &mut self.unspecified {
             for at in offset..offset + bytes.len() {
                 set[at / 64] &= !(1 << (at % 64));
@@ -172,7 +208,7 @@ impl Space {
     }
 
     /// The process stores `bytes`, which lie in one page.
-    #[inline]
+    #[inline(always)]
     pub fn store(&mut self, va: VirtAddr, bytes: &[u8]) {
         let Some(index) = page_index(va) else { return };
         if !self.loose.is_empty() {
@@ -199,13 +235,12 @@ impl Space {
 
     fn zero_page(&mut self) -> Rc<ShadowPage> {
         if let Some(mut page) = self.spare.pop()
-            && let Some(bytes) = Rc::get_mut(&mut page)
+            && let Some(used) = Rc::get_mut(&mut page)
         {
-            bytes.bytes.fill(0);
-            bytes.unspecified = None;
+            used.clear();
             return page;
         }
-        Rc::new(ShadowPage::new(ZEROS))
+        Rc::new(ShadowPage::zeros())
     }
 
     /// Puts a page at `index`.
@@ -345,16 +380,19 @@ impl Spaces {
     #[inline]
     pub fn of(&mut self, mm: MmId, pid: impl FnOnce() -> u32) -> &mut Space {
         if !self.all.contains_key(mm) {
-            self.born.push(mm);
-            self.all.insert(
-                mm,
-                Space {
-                    pid: pid(),
-                    ..Space::default()
-                },
-            );
+            self.bear(mm, pid());
         }
         &mut self.all[mm]
+    }
+
+    #[inline(never)]
+    fn bear(&mut self, mm: MmId, pid: u32) {
+        self.born.push(mm);
+        let space = Space {
+            pid,
+            ..Space::default()
+        };
+        self.all.insert(mm, space);
     }
 
     /// Nobody runs in it any more.

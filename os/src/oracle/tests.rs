@@ -31,9 +31,7 @@ impl World<'_> {
     fn store(&self, mm: MmId, va: VirtAddr, bytes: &[u8]) {
         let pa = self.address(mm, va);
         self.poke(pa, bytes);
-        self.kernel
-            .oracles
-            .stored(self.kernel, mm, va, bytes.len(), pa);
+        self.kernel.oracles.stored(self.kernel, mm, va, bytes, pa);
     }
 
     fn poke(&self, pa: PhysAddr, bytes: &[u8]) {
@@ -43,7 +41,9 @@ impl World<'_> {
 
     fn load(&self, mm: MmId, va: VirtAddr, len: usize) {
         let pa = self.address(mm, va);
-        self.kernel.oracles.loaded(self.kernel, mm, va, len, pa);
+        let memory = self.kernel.machine.memory();
+        let bytes = memory.bytes(pa, len);
+        self.kernel.oracles.loaded(self.kernel, mm, va, bytes, pa);
     }
 
     /// A child whose first page is a copy of the parent's, in a frame of its own.
