@@ -125,6 +125,12 @@ pub enum ReplayError {
 }
 
 impl ReplayFile {
+    /// Who went, step by step.
+    pub fn actors(&self) -> impl Iterator<Item = ActorId> + '_ {
+        let turns = self.segments.iter();
+        turns.flat_map(|it| std::iter::repeat_n(it.actor, it.steps as usize))
+    }
+
     /// Writes it.
     pub fn write_to(&self, to: &mut impl Write) -> std::io::Result<()> {
         to.write_all(&self.encode())

@@ -63,9 +63,7 @@ impl FirstFailure {
             emu::explore::Search::new(configuration.cpus, None, emu::explore::Reduction::None);
         let small = small.is_ok() && !configuration.chooser.keeps_time();
         if cut && small && !report.violations.is_empty() {
-            let turns = recorded.segments.iter();
-            let steps = turns.flat_map(|it| std::iter::repeat_n(it.actor, it.steps as usize));
-            let schedule = Schedule::of(steps);
+            let schedule = Schedule::of(recorded.actors());
             return FirstFailure::of_schedule(configuration, number + 1, seed, &schedule, cut);
         }
         Ok(FirstFailure {
@@ -140,8 +138,9 @@ impl FirstFailure {
 }
 
 impl Deciding {
-    fn of(failing: &Report, contrast: Contrast) -> Deciding {
-        let describe = |step| {
+    pub(super) fn of(failing: &Report, contrast: Contrast) -> Deciding {
+        let mut object = contrast.object;
+        let mut describe = |step| {
             let mut text = String::new();
             let window = Window {
                 from: step,
@@ -155,6 +154,10 @@ impl Deciding {
                     |kernel, record| {
                         let who = kernel.machine.name_of(record.context);
                         let place = record.spans.innermost();
+                        // A part of what is announced bears its name.
+                        if object.is_some_and(|it| it.kind() == record.object.kind()) {
+                            object = Some(record.object);
+                        }
                         text = format!(
                             "{who} ({}) {}s {}{}",
                             record.actor,
@@ -168,12 +171,11 @@ impl Deciding {
             });
             (step, text)
         };
+        let (first, second) = (describe(contrast.first), describe(contrast.second));
         Deciding {
-            object: contrast
-                .object
-                .map_or("the CPU itself".to_string(), |it| it.to_string()),
-            first: describe(contrast.first),
-            second: describe(contrast.second),
+            object: object.map_or("the CPU itself".to_string(), |it| it.to_string()),
+            first,
+            second,
             passing: contrast.schedule,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Exploration, Explored};
+use super::{Deciding, Exploration, Explored};
 
 impl Exploration {
     /// As the command line prints it, with colours or without.
@@ -21,12 +21,8 @@ impl Exploration {
                 first.schedule,
                 first.report.render(colour)
             ));
-            if let Some(it) = &first.contrast {
-                text.push_str(&format!(
-                    "\nthe order of two steps on {} decides. It fails when\n  step {} {}\ncomes \
-                     before\n  step {} {};\nthe other way round the same schedule passes\n",
-                    it.object, it.first.0, it.first.1, it.second.0, it.second.1
-                ));
+            if let Some(contrast) = &first.contrast {
+                text.push_str(&format!("\n{contrast}"));
             }
         }
         text
@@ -103,5 +99,16 @@ impl fmt::Debug for Exploration {
             .field("explored", &self.explored)
             .field("words", &self.words)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Deciding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the order of two steps on {} decides. It fails when\n  step {} {}\ncomes before\n  step \
+             {} {};\nthe other way round the same schedule passes\n",
+            self.object, self.first.0, self.first.1, self.second.0, self.second.1
+        )
     }
 }
