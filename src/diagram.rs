@@ -15,6 +15,8 @@ use crate::{Report, Session};
 const LOOK_BACK: u64 = 2_000_000;
 /// And so many steps beyond it.
 const LOOK_AHEAD: u64 = 200;
+/// The beginning of a call is looked for so many steps back.
+const LONGEST_CALL: u64 = 1_000;
 /// A story of more rows is told without those that only count or read.
 const SHORT: usize = 20;
 /// Rows shown; of more, the first and the last.
@@ -194,18 +196,40 @@ fn names(session: &mut Session<'_>, seed: u64, records: &[Record]) -> Vec<Option
     names
 }
 
-fn first_step(violation: &Violation) -> u64 {
-    violation
+/// A story begins where the kernel function began in which its first side acted: what that looked
+/// at before is a part of it.
+fn first_step(session: &mut Session<'_>, seed: u64, violation: &Violation) -> u64 {
+    let since = violation
         .since
         .max(violation.step.saturating_sub(LOOK_BACK))
-        .max(1)
+        .max(1);
+    let mut steps = Vec::new();
+    let window = Window {
+        from: since.saturating_sub(LONGEST_CALL).max(1),
+        to: since,
+    };
+    let Ok(()) = session.each_record::<Infallible>(seed, window, |_, record| {
+        steps.push((record.step, record.context, call_of(record)));
+        Ok(())
+    });
+    let Some((_, context, call @ Some(_))) = steps.pop() else {
+        return since;
+    };
+    let own = steps.iter().rev().filter(|it| it.1 == context);
+    let of_call = own.take_while(|it| it.2 == call);
+    of_call.last().map_or(since, |it| it.0)
+}
+
+/// The kernel function that a context came in by, if it is in one.
+fn call_of(record: &Record) -> Option<&'static str> {
+    record.spans.names().first().copied()
 }
 
 /// The steps that matter: those that touch what the violation is about.
 fn story(session: &mut Session<'_>, seed: u64, violation: &Violation) -> Vec<Record> {
     let focus: BTreeSet<Object> = violation.focus.iter().copied().collect();
     let window = Window {
-        from: first_step(violation),
+        from: first_step(session, seed, violation),
         to: violation.step.saturating_add(LOOK_AHEAD),
     };
     let mut records = Vec::new();

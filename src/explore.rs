@@ -12,6 +12,8 @@ mod json;
 mod report;
 mod sampling;
 mod searching;
+#[cfg(test)]
+mod story;
 mod time_to_failure;
 
 use std::collections::BTreeSet;

@@ -51,6 +51,12 @@ impl Replay {
         self.file.steps
     }
 
+    /// Who went, step by step.
+    #[cfg(test)]
+    pub(crate) fn actors(&self) -> impl Iterator<Item = emu::ActorId> + '_ {
+        self.file.actors()
+    }
+
     /// The whole run. An error if it is not the one that was saved.
     pub fn run(&self, tick: &mut dyn FnMut(u64)) -> Result<Report, Error> {
         let report = self.boot(|session| session.run_watched(self.seed(), tick));

@@ -24,7 +24,7 @@ const SAVE_SHARE: u32 = 10;
 pub(super) const MOST_STEPS: u64 = 50_000;
 /// Runs that cutting a failure down may take, and that looking for its contrast may; fewer where
 /// runs are long.
-const SHRINK_RUNS: u64 = 2_000;
+pub(super) const SHRINK_RUNS: u64 = 2_000;
 const SHRINK_STEPS: u64 = 2_000_000;
 
 /// A configuration, as a program to be searched.
