@@ -39,7 +39,7 @@ impl<'w> Machine<'w> {
     }
 
     /// When time would let `request` come.
-    #[inline]
+    #[inline(always)]
     fn key(&self, actor: ActorId, slot: usize, request: &Request) -> u64 {
         let engine = &self.engine;
         let base = engine.times[slot].get().max(engine.clock.get());
@@ -57,7 +57,8 @@ impl<'w> Machine<'w> {
     #[inline(never)]
     fn suspend(&self, actor: ActorId, slot: usize, request: &Request, key: u64) {
         let engine = &self.engine;
-        self.note(slot, request, Timed::time(key));
+        self.keep(slot, request, Timed::time(key));
+        self.mark_in_time(slot, true);
         if self.able(actor, request) {
             engine.timed.set(slot, key);
         } else {
@@ -73,11 +74,6 @@ impl<'w> Machine<'w> {
             self.locks.borrow_mut().add_spinner(lock, slot);
             self.check_spin_deadlock(slot, lock);
         }
-    }
-
-    fn note(&self, slot: usize, request: &Request, ready: u64) {
-        self.keep(slot, request, ready);
-        self.mark_announced(slot, request.want);
     }
 
     #[inline]
@@ -137,7 +133,8 @@ impl<'w> Machine<'w> {
                 self.commit(actor, slot, engine.clock.get() + u64::from(request.cost));
                 return true;
             }
-            self.note(slot, request, 0);
+            self.keep(slot, request, 0);
+            self.mark_announced(slot, request.want);
         }
         if stopping {
             return false;
@@ -156,7 +153,7 @@ impl<'w> Machine<'w> {
 
     /// Whether what the request wants holds: asked at the fast path, at the announcement and at
     /// the choice.
-    #[inline]
+    #[inline(always)]
     fn able(&self, actor: ActorId, request: &Request) -> bool {
         let ordered = !self.size.store_buffers || self.ordered(actor, request);
         ordered && self.holds(actor, request.want)
@@ -172,7 +169,7 @@ impl<'w> Machine<'w> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn holds(&self, actor: ActorId, want: Want) -> bool {
         match want {
             Want::Touch => true,
@@ -443,15 +440,16 @@ impl<'w> Machine<'w> {
         let engine = &self.engine;
         let slot = self.slot(actor);
         let announced = engine.announced[slot].take();
-        // Most often it will announce another step that is as ready.
-        if engine.marks[slot / 64].ready.get() & 1 << (slot % 64) == 0 {
-            self.mark(slot, false);
-        }
         let time = if engine.keeps_time.get() {
+            self.mark_in_time(slot, false);
             let time = Timed::time(engine.timed.key_of(slot));
             engine.timed.grant(slot);
             time
         } else {
+            // Most often it will announce another step that is as ready.
+            if engine.marks[slot / 64].ready.get() & 1 << (slot % 64) == 0 {
+                self.mark(slot, false);
+            }
             let cost = announced.map_or(0, |it| u64::from(it.request.cost));
             engine.clock.get() + cost
         };
@@ -746,9 +744,11 @@ impl<'w> Machine<'w> {
             context: ContextId::Device(slot as u16),
             ready,
         }));
-        self.mark_announced(place, request.want);
         if self.engine.keeps_time.get() {
+            self.mark_in_time(place, true);
             self.engine.timed.set(place, Timed::key_at(ready, place));
+        } else {
+            self.mark_announced(place, request.want);
         }
     }
 
@@ -817,6 +817,17 @@ impl<'w> Machine<'w> {
             });
         }
         self.engine.stale.set(true);
+    }
+
+    /// Where time decides what is enabled, the rest is in its keys.
+    #[inline]
+    fn mark_in_time(&self, slot: usize, present: bool) {
+        let marked = &self.engine.marks[slot / 64].marked;
+        let bit = 1 << (slot % 64);
+        marked.set(match present {
+            true => marked.get() | bit,
+            false => marked.get() & !bit,
+        });
     }
 
     /// The actor of a slot, on top of which no handler runs, announced a step that wants this.

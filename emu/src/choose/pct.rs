@@ -83,6 +83,7 @@ impl PctChooser {
         &mut all[at]
     }
 
+    #[inline(never)]
     fn priority(&mut self, actor: ActorId) -> u64 {
         let priority = *self.place(actor);
         if priority != 0 {
@@ -93,15 +94,30 @@ impl PctChooser {
         drawn
     }
 
-    fn highest(&mut self, choice: &Choice<'_>) -> ActorId {
-        let mut highest = (0, choice.enabled[0]);
-        for actor in choice.enabled {
-            let priority = self.priority(*actor);
+    #[inline]
+    fn highest(&mut self, enabled: &[ActorId]) -> ActorId {
+        let mut highest = (0, enabled[0]);
+        for actor in enabled {
+            // Devices have greater numbers than any CPU.
+            let priority = match self.on_cpus.get(usize::from(actor.raw())) {
+                Some(&drawn) if drawn != 0 => drawn,
+                _ => self.priority(*actor),
+            };
             if priority > highest.0 {
                 highest = (priority, *actor);
             }
         }
         highest.1
+    }
+
+    #[inline(never)]
+    fn change(&mut self, step: u64, enabled: &[ActorId]) -> ActorId {
+        let mut highest = self.highest(enabled);
+        while let Some((_, priority)) = self.changes.pop_if(|it| it.0 <= step) {
+            *self.place(highest) = priority;
+            highest = self.highest(enabled);
+        }
+        highest
     }
 }
 
@@ -111,12 +127,10 @@ impl Chooser for PctChooser {
             let at = self.rng.below(choice.enabled.len() as u64);
             return Ok(choice.enabled[at as usize]);
         }
-        let mut highest = self.highest(choice);
-        while let Some((_, priority)) = self.changes.pop_if(|it| it.0 <= choice.step) {
-            *self.place(highest) = priority;
-            highest = self.highest(choice);
-        }
-        Ok(highest)
+        Ok(match self.changes.last() {
+            Some(next) if next.0 <= choice.step => self.change(choice.step, choice.enabled),
+            _ => self.highest(choice.enabled),
+        })
     }
 
     fn reseed(&mut self, seed: u64) {
