@@ -352,17 +352,17 @@ impl<'w> Machine<'w> {
 
     /// Whether these are the ones that can go on: what is said of slots is right.
     fn are_right(&self, candidates: &[ActorId], announces: bool) -> bool {
-        let mut all = Vec::new();
+        let (mut right, mut rest) = (true, candidates.iter());
         self.for_each_marked(|slot| {
             let actor = self.actor_of_slot(slot);
             let parked =
                 self.engine.keeps_time.get() && self.engine.timed.key_of(slot) == WinnerTree::NONE;
             let announces = announces && actor == self.engine.current.get();
             if announces || !parked && self.enabled(actor, slot) {
-                all.push(actor);
+                right &= rest.next() == Some(&actor);
             }
         });
-        all == candidates
+        right && rest.next().is_none()
     }
 
     /// Asks a chooser that tracks.
