@@ -41,7 +41,7 @@ const MOST_SCHEDULES: u64 = 1_000_000;
 const QUICK_SCHEDULES: u64 = 1_000;
 const QUICK_FOR_FAILURE: u64 = 20_000;
 /// The same in steps, where runs are long.
-const MOST_STEPS: u64 = 110_000_000;
+const MOST_STEPS: u64 = 130_000_000;
 /// A run that takes more steps is given up, and no clean row may have one.
 const LONGEST_RUN: u64 = 10_000_000;
 /// Seeds of a sampled row in a quick look.

@@ -676,6 +676,12 @@ fn what_was_once_lost_within_a_bound_is_found() {
         vec![vec![Op::Store(1), Op::Store(1)], vec![Op::Poll(1)]],
         // Leaving a CPU is free while it waits, though it goes on later in its turn.
         vec![vec![Op::Ipi(2), Op::Poll(0)], vec![Op::IrqsOff(0, 0)]],
+        // It ends its turn, too, if somebody goes then who has nothing to do with it.
+        vec![
+            vec![Op::LoadSector],
+            vec![Op::Ipi(1), Op::Poll(0)],
+            vec![Op::IrqsOff(0, 0)],
+        ],
     ];
     for program in programs.map(Small) {
         for bound in [Some(0), Some(1), Some(2), None] {

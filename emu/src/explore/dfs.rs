@@ -250,6 +250,9 @@ impl Dfs {
             }
             self.note_turn(last, begin, (lane, initials));
         }
+        if summary.yields || pause.is_some() && !summary.turns.is_empty() {
+            self.yields(last);
+        }
     }
 
     /// The event without which a device or an interrupt could not go on now.
@@ -334,6 +337,23 @@ impl Dfs {
         }
         if let Some(pause) = self.pause_in(begin, race.first) {
             self.try_at(pause, race.initials, lane);
+            self.yields(self.stack.len() - 1);
+        }
+    }
+
+    /// A CPU waited in its turn, up to choice number `at`: had any other CPU gone then, the turn would
+    /// have ended for nothing. Who has nothing to do with it may have gone before, so wherever it
+    /// costs nothing every CPU is tried.
+    fn yields(&mut self, at: usize) {
+        if self.merger.is_some() {
+            self.stack[at].below.yields = true;
+        }
+        for at in 0..=at {
+            let node = &self.stack[at];
+            let free = each(node.enabled)
+                .filter(|it| self.lanes.is_cpu(*it) && node.cost(self.lanes, *it) == 0);
+            let free = free.fold(0, |set, it| set | bit(it));
+            self.ask(at, free);
         }
     }
 

@@ -27,6 +27,8 @@ pub(crate) type Turn = (Lane, LaneSet);
 pub(crate) struct Summary {
     touches: Vec<u64>,
     pub turns: Vec<Turn>,
+    /// Whether a reversal may be free if a CPU's turn ends where the CPU waits.
+    pub yields: bool,
 }
 
 impl Summary {
@@ -41,6 +43,7 @@ impl Summary {
     fn clear(&mut self) {
         self.touches.clear();
         self.turns.clear();
+        self.yields = false;
     }
 
     pub fn add_turn(&mut self, turn: Turn) {
@@ -56,6 +59,7 @@ impl Summary {
         for (word, more) in self.touches.iter_mut().zip(&other.touches) {
             *word |= more;
         }
+        self.yields |= other.yields;
     }
 
     /// Bytes that it takes in a table, roughly: what is remembered must not depend on which touch
@@ -67,7 +71,11 @@ impl Summary {
     }
 
     fn hash(&self) -> u64 {
-        let touches = self.touches.iter().fold(1, |hash, word| mix(hash, *word));
+        let yields = u64::from(self.yields) + 1;
+        let touches = self
+            .touches
+            .iter()
+            .fold(yields, |hash, word| mix(hash, *word));
         let turns = self.turns.iter();
         turns.fold(touches, |hash, (lane, initials)| {
             mix(mix(hash, u64::from(*lane)), *initials)
